@@ -1,0 +1,1 @@
+"""The model: frozen values that every layer speaks; nothing here acts."""

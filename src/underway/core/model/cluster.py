@@ -1,0 +1,98 @@
+"""The cluster: roles, hosts, groups, probes, settings. Read from ``cluster.yaml`` by ``config``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from underway.core.model.base import Value
+from underway.core.model.policy import Limit, Policy
+
+
+class Role(Value, frozen=True, kw_only=True):
+    """A named kind of host: the services it runs and its rolling limits.
+
+    ``limit``: hosts of this role that may be unavailable at once; ``None`` means that no limit was
+    stated (then 1, shown as such), a limit of 0 means held. ``after``: roles whose hosts must all have
+    finished first. ``canary``: hosts that go before the others of the role.
+    """
+
+    name: str
+    services: tuple[str, ...]
+    limit: Limit | None = None
+    after: tuple[str, ...] = ()
+    canary: tuple[str, ...] = ()
+    vars: dict[str, Any] = {}
+
+
+class Group(Value, frozen=True, kw_only=True):
+    """Roles that share one rolling limit."""
+
+    name: str
+    roles: tuple[str, ...]
+    limit: Limit | None = None
+
+
+class Host(Value, frozen=True, kw_only=True):
+    """One machine, in exactly one role, in at most one failure domain of each kind.
+
+    ``connection``: ``ssh`` (the coordinator carries the work over SSH) or ``local`` (the runner is
+    started on this machine, in ``directory``). ``release`` is set where a host is known to differ from
+    the cluster's. ``ansible``: where the pass's Ansible runs: on the ``host`` itself (default), or on the
+    ``coordinator`` for a host that cannot have ansible-core.
+    """
+
+    name: str
+    role: str
+    address: str = ""
+    port: int = 22
+    user: str = ""
+    domain: str = ""
+    connection: Literal["ssh", "local"] = "ssh"
+    ansible: Literal["host", "coordinator"] = "host"
+    python: str = ""  # the interpreter of the runner's environment on the host; empty: the default place
+    directory: str = ""  # where the runner keeps its journal and lock; empty: the default place
+    release: str = ""
+    vars: dict[str, Any] = {}
+
+
+class Probe(Value, frozen=True, kw_only=True):
+    """What is asked, how often, and of whom.
+
+    ``every`` and ``timeout`` are seconds. ``host`` names the back-end that a probe asks directly (then an
+    outage of it is that host's own); empty for one that asks through the balancer. ``access`` tells
+    read probes from write probes (which create something and delete it again).
+    """
+
+    name: str
+    kind: Literal["http", "tcp", "command", "keystone"]
+    service: str = ""
+    host: str = ""
+    url: str = ""
+    method: str = "GET"
+    headers: dict[str, str] = {}
+    body: str = ""
+    status: tuple[int, ...] = (200,)
+    contains: str = ""
+    address: str = ""  # tcp: host:port
+    command: tuple[str, ...] = ()
+    every: float = 1.0
+    timeout: float = 2.0
+    access: Literal["read", "write"] = "read"
+    ca: str = ""
+    cleanup: dict[str, str] = {}  # write probes over HTTP: method and url of the deletion
+    auth: dict[str, str] = {}  # keystone: url, user, project, domain, password_file; http: the same, sent as a token
+    action: str = "token"  # keystone: token (issue one), validate (a token issued before is still good)
+
+
+class Cluster(Value, frozen=True, kw_only=True):
+    """What is upgraded as one."""
+
+    name: str
+    release: str
+    delivery: Literal["package", "venv", "image", "command"] = "venv"
+    roles: dict[str, Role]
+    hosts: dict[str, Host]
+    groups: dict[str, Group] = {}
+    policy: Policy = Policy()
+    probes: dict[str, Probe] = {}
+    settings: dict[str, Any] = {}

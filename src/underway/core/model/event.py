@@ -1,0 +1,58 @@
+"""Events: the facts in a run's journal, and the lines of a host's journal."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from underway.core.model.base import Value
+
+EventKind = Literal[
+    "run-started", "run-resumed", "run-paused", "run-halted", "run-aborted", "run-done",
+    "claimed", "started", "leg-done", "work-done", "done", "failed", "unknown", "stuck", "revoked", "skipped",
+    "retry", "hold", "release", "approve", "policy", "finalize", "rollback", "unhealthy", "healthy",
+    "outage-began", "outage-ended", "note",
+]  # fmt: skip
+
+
+class Event(Value, frozen=True, kw_only=True):
+    """One fact: what, to whom, when, by whom. Written in the transaction of the change that it tells of."""
+
+    seq: int = 0
+    at: float
+    kind: EventKind
+    actor: str  # "coordinator:<id>", "host:<name>" or "operator:<user>"
+    action: str = ""
+    host: str = ""
+    text: str = ""  # one sentence
+    token: int = 0
+
+
+HostLineKind = Literal[
+    "accepted", "refused", "begin", "end", "skip", "task", "task-end", "notify", "handler", "output",
+    "leg-end", "unknown", "resumed", "cancelled",
+]  # fmt: skip
+
+
+class HostLine(Value, frozen=True, kw_only=True):
+    """A line of a host's own journal, as the runner writes it and the coordinator mirrors it.
+
+    ``at`` is the host's wall clock, ``mono`` its monotonic clock (seconds). ``begin``/``end`` bracket a step
+    (``step``), ``task``/``task-end`` an Ansible task (``task`` is its name). ``rc`` 0 is success. ``boot``
+    is the boot id of the host. ``run``, ``action``, ``leg`` and ``token`` say under which ticket.
+    """
+
+    seq: int
+    at: float
+    mono: float
+    kind: HostLineKind
+    run: str = ""
+    action: str = ""
+    leg: int = 0
+    token: int = 0
+    step: str = ""
+    task: str = ""
+    rc: int = 0
+    changed: bool = False
+    text: str = ""
+    boot: str = ""
+    duration: float = 0.0

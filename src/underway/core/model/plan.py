@@ -1,0 +1,175 @@
+"""The plan: data that can be printed, saved, hashed, compared, signed, simulated, exported and applied.
+
+plan > stage > pass > action. A *pass* is the work that all hosts of a role do at one visit (or one once-only
+piece of work on one host); an *action* is a pass on one host, with the id ``<pass id>/<host>``. Steps are
+stored once and named by passes, so that a plan of 10,000 hosts stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from underway.core.model.base import Value, digest
+from underway.core.model.cluster import Group, Host, Probe
+from underway.core.model.policy import Limit, Policy
+from underway.core.model.service import Step, Task
+
+PLAN_SCHEMA = 1
+
+StageKind = Literal["preflight", "prepare", "expand", "control", "data", "finalize", "contract", "migrate", "verify"]
+
+STAGES: tuple[StageKind, ...] = (
+    "preflight", "prepare", "expand", "control", "data", "finalize", "contract", "migrate", "verify",
+)  # fmt: skip
+
+ROLLING_STAGES: frozenset[StageKind] = frozenset({"control", "data"})
+"""Stages whose passes take a host out of service: they use slots, gates and windows."""
+
+
+class Edge(Value, frozen=True, kw_only=True):
+    """``after`` waits for ``before`` (pass ids), and the reason, as a sentence for people."""
+
+    before: str
+    after: str
+    reason: str
+
+
+class Leg(Value, frozen=True, kw_only=True):
+    """The part of a pass that one machine executes, in order with the other legs of the pass.
+
+    ``on``: empty for the action's own host, else the name of the host that executes it (a balancer that
+    drains the action's host). ``playbook`` is the file name in the rendered bundle, ``digest`` the SHA-256 of
+    its bytes: what is executed equals what was planned (P8). Both are filled by ``render.seal``.
+    """
+
+    steps: tuple[str, ...]
+    on: str = ""
+    playbook: str = ""
+    digest: str = ""
+
+
+class Pass(Value, frozen=True, kw_only=True):
+    """The work of one visit. ``hosts`` in the order in which they may start (canaries first).
+
+    ``after``: passes of the same stage that must have finished on every host first. ``rolling``: it takes the
+    host out of service. ``once``: exactly one host does it for all. ``canaries``: how many hosts at the
+    front must have finished before the rest may start.
+    """
+
+    id: str
+    stage: StageKind
+    role: str
+    services: tuple[str, ...]
+    hosts: tuple[str, ...]
+    legs: tuple[Leg, ...]
+    after: tuple[Edge, ...] = ()
+    rolling: bool = False
+    once: bool = False
+    canaries: int = 0
+    why: str = ""  # why this pass exists, or why it was split from another
+    p50: float = 0.0  # seconds one host takes, half of the time
+    p90: float = 0.0
+    basis: str = ""  # what the estimate rests on: "guess: …" or "12 past runs"
+
+
+class Stage(Value, frozen=True, kw_only=True):
+    """Passes between two barriers: every pass waits for all passes of the stage before."""
+
+    kind: StageKind
+    passes: tuple[str, ...]
+    why: str = ""
+    approval: bool = False
+    point_of_no_return: bool = False
+
+
+class Loss(Value, frozen=True, kw_only=True):
+    """The worst simultaneous loss of a service under the plan's limits: ``lost`` of ``total`` hosts."""
+
+    service: str
+    lost: int
+    total: int
+    why: str
+
+
+class RoleLimits(Value, frozen=True, kw_only=True):
+    """A role as the rules see it: who belongs to it, its limit resolved in hosts, and where that came from."""
+
+    name: str
+    limit: int
+    stated: str  # what the operator wrote, or "default 1"
+    group: str = ""
+
+
+class GroupLimits(Value, frozen=True, kw_only=True):
+    """A group as the rules see it."""
+
+    name: str
+    roles: tuple[str, ...]
+    limit: int
+    stated: str
+
+
+class Plan(Value, frozen=True, kw_only=True):
+    """Everything that a run needs; the same input always gives the same bytes."""
+
+    schema: int = PLAN_SCHEMA
+    cluster: str
+    source: str
+    target: str
+    stages: tuple[Stage, ...]
+    passes: dict[str, Pass]
+    steps: dict[str, Step]
+    handlers: dict[str, tuple[Task, ...]] = {}
+    gates: dict[str, Task] = {}  # service -> its health gate
+    hosts: dict[str, Host]
+    roles: dict[str, RoleLimits]
+    groups: dict[str, GroupLimits] = {}
+    role_vars: dict[str, dict[str, Any]] = {}
+    service_vars: dict[str, dict[str, Any]] = {}
+    settings: dict[str, Any] = {}
+    rollback: dict[str, tuple[str, ...]] = {}  # role -> step ids that undo its pass, in order
+    policy: Policy = Policy()
+    probes: dict[str, Probe] = {}
+    losses: tuple[Loss, ...] = ()
+    warnings: tuple[str, ...] = ()
+    defaults: tuple[str, ...] = ()  # the safe defaults that were taken, as sentences
+    inputs: dict[str, str] = {}  # part of the input -> its digest, to find drift
+    schedule: str = "underway"
+
+    def pass_of(self, action: str) -> Pass:
+        """The pass of an action id. Raises KeyError for an id that is not of this plan."""
+        pass_id, host = split_action(action)
+        found = self.passes[pass_id]
+        if host not in self.hosts:
+            raise KeyError(action)
+        return found
+
+    def actions(self) -> Iterator[tuple[Pass, str]]:
+        """Every (pass, host), in the order of stages, passes and hosts."""
+        for stage in self.stages:
+            for pass_id in stage.passes:
+                found = self.passes[pass_id]
+                for host in found.hosts:
+                    yield found, host
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical plan."""
+        return digest(self)
+
+
+def action_id(pass_id: str, host: str) -> str:
+    """``<pass id>/<host>``."""
+    return f"{pass_id}/{host}"
+
+
+def split_action(action: str) -> tuple[str, str]:
+    """(pass id, host) of an action id; host names hold no slash."""
+    pass_id, _, host = action.rpartition("/")
+    return pass_id, host
+
+
+__all__ = [
+    "PLAN_SCHEMA", "ROLLING_STAGES", "STAGES", "Edge", "Group", "GroupLimits", "Leg", "Limit", "Loss", "Pass",
+    "Plan", "RoleLimits", "Stage", "StageKind", "action_id", "split_action",
+]  # fmt: skip

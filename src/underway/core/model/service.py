@@ -1,0 +1,106 @@
+"""A service of the catalogue: phases of tasks, what it needs, its checks; and a release.
+
+Read from ``services/*.yaml`` and ``releases/*.yaml`` by ``config``. Tasks are ordinary Ansible tasks, kept
+as data and never interpreted here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from underway.core.model.base import Value
+
+Phase = Literal[
+    "preflight", "prepare", "expand", "drain", "upgrade", "undrain", "verify", "finalize", "contract",
+    "migrate", "rollback",
+]  # fmt: skip
+
+PHASES: tuple[Phase, ...] = (
+    "preflight", "prepare", "expand", "drain", "upgrade", "undrain", "verify", "finalize", "contract",
+    "migrate", "rollback",
+)  # fmt: skip
+
+Task = dict[str, Any]
+
+
+class Step(Value, frozen=True, kw_only=True):
+    """What the journal knows: a named piece of a phase with ordinary Ansible tasks inside.
+
+    ``id`` is unique in a plan: ``<service>.<phase>.<slug of the name>``. ``idempotent``: it may run again
+    after an interruption. ``check``: one Ansible task that succeeds if the step has happened, and fails if
+    it has not. A step with neither that was interrupted is ``unknown`` and asks the operator.
+    ``timeout`` is seconds. ``again``: exit codes (of the step's last task) are not known here: a step of
+    the ``migrate`` phase repeats itself with Ansible's own ``until``.
+    """
+
+    id: str
+    name: str
+    service: str
+    phase: Phase
+    tasks: tuple[Task, ...]
+    idempotent: bool = False
+    check: Task | None = None
+    timeout: float = 3600.0
+
+
+class PhaseSpec(Value, frozen=True, kw_only=True):
+    """One phase of a service. ``once``: on one host of the service only, in an action of its own.
+
+    ``on``: empty for the host itself, else the name of a service on whose hosts the steps run (a drain at
+    the balancers, say), with ``underway_target`` naming the host that is drained.
+    """
+
+    steps: tuple[Step, ...]
+    once: bool = False
+    on: str = ""
+
+
+class Service(Value, frozen=True, kw_only=True):
+    """One composable piece of the catalogue.
+
+    ``needs``: services that must be upgraded before this one. ``plane``: which stage it belongs to.
+    ``balancer``: the name its back-ends have at the load balancer (for attribution and documentation).
+    ``quorum``: the service stops serving when half of its hosts are down: limits are checked against it.
+    ``vars``: defaults for its tasks, under cluster settings, role and host values.
+    """
+
+    name: str
+    plane: Literal["control", "data"] = "control"
+    needs: tuple[str, ...] = ()
+    balancer: str = ""
+    quorum: bool = False
+    phases: dict[str, PhaseSpec] = {}
+    handlers: tuple[Task, ...] = ()
+    probes: dict[str, Any] = {}
+    vars: dict[str, Any] = {}
+    gate: Task | None = None  # one Ansible task; the host is healthy when it succeeds. None: `verify` is the gate
+
+
+class ReleaseCheck(Value, frozen=True, kw_only=True):
+    """A check of a release that must pass before anything else: one Ansible task run in preflight."""
+
+    name: str
+    service: str
+    task: Task
+
+
+class Release(Value, frozen=True, kw_only=True):
+    """A named version of the whole cluster, with the jumps it supports.
+
+    ``supports``: releases from which an upgrade to this one is allowed. ``services``: version per service
+    (what changes); a service that is absent does not change. ``vars`` reach the tasks.
+    """
+
+    name: str
+    supports: tuple[str, ...]
+    services: dict[str, str] = {}
+    notes: dict[str, str] = {}
+    checks: tuple[ReleaseCheck, ...] = ()
+    vars: dict[str, Any] = {}
+
+
+class Catalogue(Value, frozen=True, kw_only=True):
+    """All services and releases that were read."""
+
+    services: dict[str, Service]
+    releases: dict[str, Release]

@@ -1,0 +1,173 @@
+"""What a run's records say: states of actions and the transitions that are allowed.
+
+All times are Unix seconds (UTC) as read from the clock of the machine that wrote them; durations are measured
+on the machine that did the work.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from underway.core.model.base import Value
+from underway.core.model.policy import Policy
+
+ActionState = Literal["pending", "claimed", "running", "soaking", "done", "failed", "unknown", "skipped"]
+"""``soaking``: the work is finished, the gate (health for the soak time) is not yet passed; uses its slot."""
+
+TRANSITIONS: frozenset[tuple[ActionState, ActionState]] = frozenset(
+    {
+        ("pending", "claimed"),  # a grant was committed
+        ("pending", "skipped"),  # the operator waived it
+        ("claimed", "running"),  # the host accepted the ticket
+        ("claimed", "pending"),  # revoked: the host never accepted it (a later start would be refused)
+        ("claimed", "failed"),  # the host refused the ticket
+        ("claimed", "unknown"),  # whether the host accepted it cannot be told
+        ("running", "running"),  # the next leg, or a step further
+        ("running", "soaking"),  # all legs finished; health not yet proven
+        ("running", "done"),  # all legs finished and there is no gate
+        ("running", "failed"),  # the host says that a step failed
+        ("running", "unknown"),  # nobody can say what the host did
+        ("soaking", "done"),  # healthy for the soak time
+        ("soaking", "failed"),  # not healthy in time
+        ("failed", "claimed"),  # the operator said retry
+        ("failed", "skipped"),  # the operator waived it
+        ("failed", "done"),  # the operator recorded that it was finished by hand
+        ("unknown", "running"),  # the host's journal says: at work
+        ("unknown", "soaking"),  # the host's journal says: finished
+        ("unknown", "done"),
+        ("unknown", "failed"),  # the host's journal, or the operator, says: failed
+        ("unknown", "claimed"),  # the operator said retry
+        ("unknown", "skipped"),  # the operator waived it
+    }
+)
+
+BUSY: frozenset[ActionState] = frozenset({"claimed", "running", "soaking"})
+"""States of a host that is at work for the program."""
+
+FINISHED: frozenset[ActionState] = frozenset({"done", "skipped"})
+"""States that later stages may build on (a skipped one by the operator's recorded waiver)."""
+
+TROUBLED: frozenset[ActionState] = frozenset({"failed", "unknown"})
+"""States that count against the failure budget and keep using a slot (P7)."""
+
+
+class IllegalTransition(ValueError):
+    """A programming error: a state change that the table does not allow."""
+
+
+def check_transition(old: ActionState, new: ActionState) -> None:
+    """Raise IllegalTransition unless (old, new) is in the table. Every change goes through here."""
+    if (old, new) not in TRANSITIONS:
+        raise IllegalTransition(f"{old} -> {new} is not allowed")
+
+
+class ActionRecord(Value, frozen=True, kw_only=True):
+    """One action as the store has it; an absent record means pending.
+
+    ``token`` is the fencing number of the latest claim (a store revision; grows). ``leg`` counts the legs that
+    are finished. ``attempt`` counts claims. ``step`` is the last step that the host named. ``reason`` says why
+    it failed or is unknown, in one line. ``cursor`` is the number of the last journal line taken from the host,
+    per executing host. ``duration`` is the host's own measure of its work, seconds.
+    """
+
+    state: ActionState
+    token: int = 0
+    attempt: int = 0
+    leg: int = 0
+    claimed: float = 0.0
+    started: float = 0.0
+    finished: float = 0.0
+    ended: float = 0.0
+    step: str = ""
+    reason: str = ""
+    by: str = ""
+    duration: float = 0.0
+    cursor: dict[str, int] = {}
+    stuck: bool = False
+    answers: dict[str, Literal["rerun", "skip"]] = {}  # the operator's words on steps that were interrupted
+
+
+RunState = Literal["running", "paused", "aborted", "done"]
+
+RUN_TRANSITIONS: frozenset[tuple[RunState, RunState]] = frozenset(
+    {
+        ("running", "paused"),
+        ("paused", "running"),
+        ("running", "aborted"),
+        ("paused", "aborted"),
+        ("running", "done"),
+    }
+)
+
+
+class RunRecord(Value, frozen=True, kw_only=True):
+    """One application of one plan. ``halted`` is not a state but follows from budgets at every look."""
+
+    id: str
+    cluster: str
+    plan: str  # digest of the plan
+    source: str
+    target: str
+    state: RunState = "running"
+    reason: str = ""
+    by: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    mode: Literal["upgrade", "rollback"] = "upgrade"
+
+
+class Admission(Value, frozen=True, kw_only=True):
+    """The group's record: every grant is one compare-and-set over it (TRUST.md §0, 3).
+
+    Whatever could make a grant wrong (a claim, a host becoming unhealthy, pause, hold, policy, approval
+    withdrawn, host set) bumps ``serial`` in its own transaction; so a decision made on an older look
+    cannot be committed. What only frees capacity need not.
+    """
+
+    serial: int = 0
+    why: str = ""
+
+
+class Hold(Value, frozen=True, kw_only=True):
+    """An operator's mark on a host (or on ``*``: all hosts); never written or cleared by the program."""
+
+    host: str
+    reason: str
+    by: str
+    at: float
+
+
+class Approval(Value, frozen=True, kw_only=True):
+    """An operator's word that a stage may begin."""
+
+    stage: str
+    by: str
+    at: float
+    reason: str = ""
+
+
+class Health(Value, frozen=True, kw_only=True):
+    """A host's health as checked: ``since`` is when the present answer began (continuous)."""
+
+    healthy: bool
+    since: float
+    checked: float
+    detail: str = ""
+    flaps: int = 0
+
+
+class PolicyRecord(Value, frozen=True, kw_only=True):
+    """The policy in force, when it was changed mid-run."""
+
+    policy: Policy
+    by: str
+    at: float
+    reason: str = ""
+
+
+class HostRecord(Value, frozen=True, kw_only=True):
+    """What is known of a host over runs: its release, and how long its passes took."""
+
+    release: str
+    by_run: str = ""
+    at: float = 0.0

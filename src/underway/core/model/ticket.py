@@ -1,0 +1,43 @@
+"""The ticket: a granted start in signed form, for one host, one leg, one token.
+
+The runner (a distribution of its own) reads the same JSON; ``docs/reference/runner.md`` documents it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from underway.core.model.base import Value
+
+PROTOCOL = 1
+PLAN_TYPE = "application/vnd.underway.plan+json"
+TICKET_TYPE = "application/vnd.underway.ticket+json"
+
+
+class Ticket(Value, frozen=True, kw_only=True):
+    """What one host may do now.
+
+    ``host`` executes, ``target`` is the host that the action is about (``underway_target`` in its tasks). ``plan`` is
+    the digest of the signed plan's payload bytes; ``playbook`` and ``digest`` name the bytes that will be executed
+    and must be found in that plan. ``token`` is the fencing number: a host never accepts a lower one for an action
+    than it has seen. ``answers`` are an operator's recorded words on steps that were interrupted or failed:
+    ``rerun`` or ``skip``. ``issued``/``expires`` are Unix seconds (a tolerance of five minutes; not a safety device).
+    """
+
+    protocol: int = PROTOCOL
+    cluster: str
+    run: str
+    action: str
+    leg: int
+    token: int
+    host: str
+    target: str
+    plan: str
+    playbook: str
+    digest: str
+    steps: tuple[str, ...]
+    mode: Literal["upgrade", "rollback"] = "upgrade"
+    answers: dict[str, Literal["rerun", "skip"]] = {}
+    timeout: float = 3600.0
+    issued: float = 0.0
+    expires: float = 0.0
