@@ -66,8 +66,9 @@ class ActionRecord(Value, frozen=True, kw_only=True):
 
     ``token`` is the fencing number of the latest claim (a store revision; grows). ``leg`` counts the legs that
     are finished. ``attempt`` counts claims. ``step`` is the last step that the host named. ``reason`` says why
-    it failed or is unknown, in one line. ``cursor`` is the number of the last journal line taken from the host,
-    per executing host. ``duration`` is the host's own measure of its work, seconds.
+    it failed or is unknown, in one line. ``duration`` is the host's own measure of its work, seconds. ``retry``: the
+    operator said retry; the action keeps its state and slot until it is claimed again, and no longer counts
+    against the failure budget.
     """
 
     state: ActionState
@@ -82,8 +83,8 @@ class ActionRecord(Value, frozen=True, kw_only=True):
     reason: str = ""
     by: str = ""
     duration: float = 0.0
-    cursor: dict[str, int] = {}
     stuck: bool = False
+    retry: bool = False
     answers: dict[str, Literal["rerun", "skip"]] = {}  # the operator's words on steps that were interrupted
 
 
