@@ -1,0 +1,295 @@
+"""What an operator may do to a run: each verb is one transaction with who, when and why, and takes effect before the next
+grant (it bumps the admission record, so that a decision made on an older look cannot be committed).
+
+The three faces (command line, API, page) call these and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from underway.core.model.base import replace
+from underway.core.model.event import Event, EventKind
+from underway.core.model.plan import Plan, action_id, split_action
+from underway.core.model.policy import Limit, Policy
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import (
+    TROUBLED,
+    ActionRecord,
+    Approval,
+    Hold,
+    PolicyRecord,
+    RunRecord,
+)
+from underway.core.nearest import nearest
+from underway.engine.clock import Clock
+from underway.errors import Conflict, InputError, Refused
+from underway.records.repository import Change, Repository
+
+TRIES = 50
+"""How often a verb looks again after a conflict: each conflict means that somebody else made progress."""
+
+
+class Control:
+    """The verbs, for one run, spoken by one operator."""
+
+    def __init__(self, repository: Repository, plan: Plan, run: str, clock: Clock, operator: str) -> None:
+        self._repository = repository
+        self._plan = plan
+        self._run = run
+        self._clock = clock
+        self._operator = operator
+
+    # --- the run -----------------------------------------------------------------------------------------------
+
+    def pause(self, reason: str) -> None:
+        """No new host starts; those at work finish. Pausing a paused run changes nothing."""
+        self._run_state("paused", "run-paused", reason, idle=("paused",))
+
+    def resume(self, reason: str = "") -> None:
+        """Undo a pause."""
+        self._run_state("running", "run-resumed", reason, idle=("running",))
+
+    def abort(self, reason: str) -> None:
+        """End the run for good: no new host starts, those at work finish. Hosts stay as they are."""
+        self._run_state("aborted", "run-aborted", reason, idle=("aborted",))
+
+    def approve(self, stage: str, reason: str = "") -> None:
+        """Let a stage begin that waits for an operator. Raises InputError for a stage that the plan does not have."""
+        names = [found.kind for found in self._plan.stages]
+        if stage not in names:
+            raise InputError(f"the plan has no stage {stage!r}{nearest(stage, names)}: it has {', '.join(names)}")
+        approval = Approval(stage=stage, by=self._operator, at=self._clock.now(), reason=reason)
+
+        def change(seen: Snapshot) -> Change | None:
+            if stage in seen.approvals:
+                return None
+            event = self._event("approve", f"stage {stage} may begin" + _why(reason))
+            return Change(run=self._run, events=(event,), approvals={stage: approval}, bump=f"approve {stage}")
+
+        self._change(change)
+
+    def finalize(self, reason: str = "") -> None:
+        """Approve the point of no return. Raises Refused while a host is not on the new release."""
+        stages = [found.kind for found in self._plan.stages if found.point_of_no_return]
+        if not stages:
+            raise Refused("this plan has no point of no return: there is nothing to finalize")
+        self._before_finalize()
+        self.approve(stages[0], reason)
+
+    def limit(self, what: str, limit: Limit, reason: str) -> None:
+        """Change a limit mid-run. ``what``: ``total``, ``domain``, ``prepare``, ``budget``, or a role or group.
+
+        Raises InputError for a name that the plan does not have, or a percentage that rounds to no host.
+        """
+        self._check_limit(what, limit)
+
+        def change(seen: Snapshot) -> Change | None:  # noqa: ARG001  the policy record is what is changed
+            record = self._repository.policy(self._run)
+            policy = self._with_limit(record.policy if record else self._plan.policy, what, limit)
+            new = PolicyRecord(policy=policy, by=self._operator, at=self._clock.now(), reason=reason)
+            event = self._event("policy", f"limit of {what} is {limit} from now on" + _why(reason))
+            return Change(run=self._run, events=(event,), policy=new, bump=f"limit {what}")
+
+        self._change(change)
+
+    # --- hosts -------------------------------------------------------------------------------------------------
+
+    def hold(self, host: str, reason: str) -> None:
+        """Never start this host (``*``: any host) until it is released; one at work finishes."""
+        self._known(host, star=True)
+        mark = Hold(host=host, reason=reason, by=self._operator, at=self._clock.now())
+        self._change(
+            lambda seen: (
+                None
+                if host in seen.holds
+                else Change(
+                    run=self._run,
+                    events=(self._event("hold", f"{host} is held" + _why(reason), host=host),),
+                    holds={host: mark},
+                    bump=f"hold {host}",
+                )
+            )
+        )
+
+    def release(self, host: str, reason: str) -> None:
+        """Lift a hold. A host without one is an InputError (nothing else frees anything)."""
+        self._known(host, star=True)
+
+        def change(seen: Snapshot) -> Change | None:
+            if host not in seen.holds:
+                raise InputError(f"{host} is not held; nothing was changed" + self._slot_hint(seen, host))
+            event = self._event("release", f"{host} is no longer held" + _why(reason), host=host)
+            return Change(run=self._run, events=(event,), holds={host: None}, bump=f"release {host}")
+
+        self._change(change)
+
+    def retry(self, host: str, reason: str, answer: Literal["", "rerun", "skip"] = "") -> list[str]:
+        """Do the failed or unknown work of a host again, from the step that did not finish.
+
+        A step whose outcome is unknown needs ``answer``: ``rerun`` (run it again) or ``skip`` (it happened). Raises
+        InputError where the host has nothing to retry or the answer is missing. Returns the action ids.
+        """
+        self._known(host)
+        found: list[str] = []
+
+        def change(seen: Snapshot) -> Change | None:
+            found.clear()
+            actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
+            for action, record in self._troubled(seen, host):
+                if record.state == "unknown" and record.step and not answer:
+                    raise InputError(
+                        f"{host}: nobody can tell whether step {record.step} happened; look at the host, then "
+                        f"'underway retry {host} --rerun' (run it again) or '--skip' (it happened)"
+                    )
+                answers = dict(record.answers)
+                if answer and record.step:
+                    answers[record.step] = answer
+                actions[action] = (record, replace(record, retry=True, answers=answers, stuck=False))
+                found.append(action)
+            event = self._event("retry", f"{host} is tried again{' (' + answer + ')' if answer else ''}" + _why(reason))
+            return Change(
+                run=self._run,
+                events=(replace(event, host=host, action=found[0]),),
+                actions=actions,
+                bump=f"retry {host}",
+            )
+
+        self._change(change)
+        return found
+
+    def skip(self, host: str, reason: str, action: str = "") -> list[str]:
+        """Waive a host's failed, unknown or pending work: later stages no longer wait for it. Returns the actions."""
+        self._known(host)
+        found: list[str] = []
+
+        def change(seen: Snapshot) -> Change | None:
+            found.clear()
+            actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
+            for work in self._plan.passes.values():
+                identity = action_id(work.id, host)
+                if host not in work.hosts or (action and identity != action):
+                    continue
+                record = seen.actions.get(identity)
+                if record is not None and record.state not in TROUBLED:
+                    continue
+                old = record or ActionRecord(state="pending")
+                actions[identity] = (record, replace(old, state="skipped", reason=reason, ended=self._clock.now()))
+                found.append(identity)
+            if not actions:
+                raise InputError(f"{host} has no failed, unknown or pending work to skip")
+            event = self._event("skipped", f"{host} is waived ({len(found)} actions)" + _why(reason), host=host)
+            return Change(run=self._run, events=(event,), actions=actions, bump=f"skip {host}")
+
+        self._change(change)
+        return found
+
+    # --- helpers -----------------------------------------------------------------------------------------------
+
+    def _run_state(
+        self, state: Literal["running", "paused", "aborted"], kind: EventKind, reason: str, idle: tuple[str, ...]
+    ) -> None:
+        def change(seen: Snapshot) -> Change | None:
+            run = seen.run
+            if run.state in idle:
+                return None
+            if run.state in ("done", "aborted"):
+                raise Refused(f"run {run.id} is {run.state}: it cannot become {state}")
+            ended = self._clock.now() if state == "aborted" else run.ended
+            new: RunRecord = replace(run, state=state, by=self._operator, ended=ended)
+            event = self._event(kind, f"the run is {state}" + _why(reason))
+            return Change(run=self._run, events=(event,), run_record=new, bump=state)
+
+        self._change(change)
+
+    def _change(self, make: Callable[[Snapshot], Change | None]) -> None:
+        """Look, make the change, commit; look again on conflict. ``None`` means that it is already so."""
+        for _ in range(TRIES):
+            seen = self._repository.snapshot(self._run)
+            change = make(seen)
+            if change is None:
+                return
+            try:
+                self._repository.commit(change, seen)
+            except Conflict:
+                continue
+            return
+        raise Refused(f"other writers were faster {TRIES} times: nothing was changed; try again")
+
+    def _troubled(self, seen: Snapshot, host: str) -> list[tuple[str, ActionRecord]]:
+        found = [
+            (action, record)
+            for action, record in seen.actions.items()
+            if split_action(action)[1] == host and record.state in TROUBLED and not record.retry
+        ]
+        if not found:
+            raise InputError(f"{host} has no failed or unknown work to retry")
+        return found
+
+    def _known(self, host: str, star: bool = False) -> None:
+        if host not in self._plan.hosts and not (star and host == "*"):
+            raise InputError(f"the plan has no host {host!r}{nearest(host, self._plan.hosts)}")
+
+    def _slot_hint(self, seen: Snapshot, host: str) -> str:
+        troubled = [
+            record.state for action, record in seen.actions.items()
+            if split_action(action)[1] == host and record.state in TROUBLED
+        ]  # fmt: skip
+        return f" (it is {troubled[0]}: use retry or skip)" if troubled else ""
+
+    def _before_finalize(self) -> None:
+        seen = self._repository.snapshot(self._run)
+        behind = sorted(
+            {
+                host
+                for work, host in self._plan.actions()
+                if work.rolling and seen.state(action_id(work.id, host)) not in ("done", "skipped")
+            }
+        )
+        if behind:
+            names = ", ".join(behind[:5]) + (f" and {len(behind) - 5} more" if len(behind) > 5 else "")
+            raise Refused(f"the point of no return waits: {names} not on {self._plan.target} yet")
+
+    def _check_limit(self, what: str, limit: Limit) -> None:
+        sizes = {
+            "total": len(self._plan.hosts),
+            "domain": len(self._plan.hosts),
+            "prepare": len(self._plan.hosts),
+            "budget": len(self._plan.hosts),
+        }
+        for role in self._plan.roles:
+            sizes[role] = sum(1 for host in self._plan.hosts.values() if host.role == role)
+        for group in self._plan.groups.values():
+            sizes[group.name] = sum(sizes[role] for role in group.roles)
+        if what not in sizes:
+            raise InputError(
+                f"there is no role, group or limit {what!r}{nearest(what, sizes)}: "
+                "expected total, domain, prepare, budget, a role or a group"
+            )
+        if limit.percent is not None and limit.resolve(sizes[what]) == 0:
+            raise InputError(f"{limit} of {sizes[what]} hosts rounds down to none; give a number (0 holds {what})")
+        if what == "budget" and limit.percent is not None:
+            raise InputError("the failure budget is a number of hosts")
+
+    def _with_limit(self, policy: Policy, what: str, limit: Limit) -> Policy:
+        if what == "total":
+            return replace(policy, limit=limit)
+        if what == "domain":
+            return replace(policy, domain_limit=limit)
+        if what == "prepare":
+            return replace(policy, prepare_limit=limit)
+        if what == "budget":
+            return replace(policy, failure_budget=limit.count or 0)
+        if what in self._plan.roles:
+            return replace(policy, role_limits={**policy.role_limits, what: limit})
+        return replace(policy, group_limits={**policy.group_limits, what: limit})
+
+    def _event(self, kind: EventKind, text: str, host: str = "") -> Event:
+        return Event(
+            at=self._clock.now(), kind=kind, actor=f"operator:{self._operator}", action="", host=host, text=text
+        )
+
+
+def _why(reason: str) -> str:
+    return f": {reason}" if reason else ""

@@ -1,0 +1,357 @@
+"""The coordinator: one tick looks, decides, commits and acts. Any process may be killed at any moment.
+
+Assumptions
+    1. The store commits atomically and durably (``store/base.py``); the host is the authority on what it did.
+    2. Submitting an order again is harmless (``executors/base.py``).
+Invariants (tested in ``tests/fast/engine`` and, against hosts that misbehave, in the simulator)
+    1. A grant is acted on only after it was committed against the admission record that the decision had seen.
+    2. Nothing is remembered here that a new process would miss: what was submitted is submitted again.
+    3. Reports are applied before the look, and a report changes nothing but the action whose token it carries.
+    4. After ``stop_granting`` no grant is committed (P6); those at work are followed to their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as copy_of
+from typing import Protocol
+
+from underway.core.model.base import replace
+from underway.core.model.decision import Decision, Verdict
+from underway.core.model.event import Event, EventKind
+from underway.core.model.plan import Pass, Plan, action_id, split_action
+from underway.core.model.policy import Policy
+from underway.core.model.sample import Outage
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import FINISHED, ActionRecord, HostRecord
+from underway.core.rules import Decider
+from underway.engine.clock import Clock
+from underway.engine.measure import Measure, Measurement, health_changes
+from underway.engine.mirror import Mirror
+from underway.engine.orders import OrderBook
+from underway.engine.outcomes import Outcome, outcomes
+from underway.errors import Conflict
+from underway.executors.base import Executor, Report
+from underway.records.repository import Change, Repository
+
+GRANTS_AT_ONCE = 40
+"""Grants in one transaction: each writes an action, an audit entry and their fence, and a commit holds 128 keys."""
+
+KEPT_DURATIONS = 50
+"""Past durations kept per stage and role: enough for a p90 that follows the hardware."""
+
+
+class Observer(Protocol):
+    """Who wants to hear of events as they are committed (the live view)."""
+
+    def event(self, event: Event) -> None:
+        """One committed event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick saw and did; ``changed`` asks to look again at once."""
+
+    snapshot: Snapshot
+    decision: Decision
+    outages: Sequence[Outage] = ()
+    changed: bool = False
+    events: Sequence[Event] = field(default_factory=tuple)
+
+
+class Coordinator:
+    """Drives one run of one plan over a repository and an executor."""
+
+    def __init__(
+        self,
+        *,
+        repository: Repository,
+        executor: Executor,
+        plan: Plan,
+        run: str,
+        orders: OrderBook,
+        mirror: Mirror,
+        measure: Measure,
+        clock: Clock,
+        name: str,
+        policy: Policy | None = None,
+    ) -> None:
+        self._repository = repository
+        self._executor = executor
+        self._plan = plan
+        self._run = run
+        self._orders = orders
+        self._mirror = mirror
+        self._measure = measure
+        self._clock = clock
+        self._actor = f"coordinator:{name}"
+        self._policy_revision = -1
+        self._policy = policy or plan.policy
+        self._decider = Decider(plan, self._policy)
+        self._submitted: dict[str, tuple[int, int]] = {}
+        self._silent_since: dict[str, float] = {}
+        self._granting = True
+        self._events: list[Event] = []
+
+    def stop_granting(self) -> None:
+        """From now on start nothing; hosts at work are followed to their end. Takes effect before the next grant."""
+        self._granting = False
+
+    def cancel_all(self) -> None:
+        """Stop every host at work: its process group is ended and waited for by the runner."""
+        self._granting = False
+        snapshot = self._repository.snapshot(self._run)
+        for action, record in snapshot.actions.items():
+            if record.state in ("claimed", "running"):
+                self._executor.cancel(self._orders.order(action, record, self._mirror.since))
+
+    def tick(self, timeout: float = 0.0) -> Tick:
+        """One round. Waits at most ``timeout`` seconds for the first report, otherwise never blocks.
+
+        Raises StoreUnavailable and other StoreErrors as they come: nothing is lost, tick again later.
+        """
+        self._events = []
+        changed = self._take_reports(self._executor.reports(timeout))
+        snapshot = self._repository.snapshot(self._run)
+        self._follow_policy()
+        measured = self._measure.look(self._clock.now())
+        if self._record_measurement(snapshot, measured):
+            snapshot = self._repository.snapshot(self._run)
+            changed = True
+        decision = self._decider.decide(snapshot, self._clock.now())
+        try:
+            changed |= self._commit_verdicts(snapshot, decision.verdicts)
+            changed |= self._commit_run(snapshot, decision)
+            changed |= self._commit_grants(snapshot, decision)
+        except Conflict:
+            changed = True  # somebody wrote first: drop the decision and look again
+        if changed:
+            snapshot = self._repository.snapshot(self._run)
+        self._dispatch(snapshot)
+        return Tick(snapshot, decision, measured.outages, changed, tuple(self._events))
+
+    def close(self) -> None:
+        """Let go of executor, measure and mirror; hosts at work go on."""
+        self._executor.close()
+        self._measure.close()
+        self._mirror.close()
+
+    # --- reports -----------------------------------------------------------------------------------------------
+
+    def _take_reports(self, reports: Sequence[Report]) -> bool:
+        changed = False
+        for report in reports:
+            self._mirror.take(report.host, report.lines)
+            if report.kind == "busy":
+                self._submitted.pop(report.action, None)
+                continue
+            changed |= self._take(report)
+        return changed
+
+    def _take(self, report: Report) -> bool:
+        """Apply one report; on conflict look again and apply it to what is there now."""
+        silent = self._silence(report)
+        while True:
+            snapshot = self._repository.snapshot(self._run)
+            record = snapshot.actions.get(report.action)
+            if record is None or report.run != self._run:
+                return False
+            work = self._plan.pass_of(report.action)
+            steps = outcomes(work, record, report, self._clock.now(), silent)
+            try:
+                for outcome in steps:
+                    self._commit_outcome(snapshot, report.action, record, outcome, f"host:{report.host}")
+                    record = outcome.record
+                    snapshot = self._repository.snapshot(self._run)
+            except Conflict:
+                continue
+            return bool(steps)
+
+    def _silence(self, report: Report) -> float:
+        if report.kind != "unreachable":
+            self._silent_since.pop(report.action, None)
+            return 0.0
+        since = self._silent_since.setdefault(report.action, self._clock.monotonic())
+        return self._clock.monotonic() - since
+
+    def _commit_outcome(self, snapshot: Snapshot, action: str, old: ActionRecord, outcome: Outcome, actor: str) -> None:
+        event = self._event(outcome.kind, outcome.text, action, outcome.record.token, actor)
+        change = Change(run=self._run, events=(event,), actions={action: (old, outcome.record)})
+        if outcome.record.state == "done":
+            change = self._with_records_of_done(snapshot, change, action, outcome.record)
+        self._commit(change, snapshot)
+
+    # --- what follows from a look ------------------------------------------------------------------------------
+
+    def _follow_policy(self) -> None:
+        record = self._repository.policy(self._run)
+        policy = record.policy if record is not None else self._plan.policy
+        if policy != self._policy:
+            self._policy = policy
+            self._decider = Decider(self._plan, policy)
+
+    def _record_measurement(self, snapshot: Snapshot, measured: Measurement) -> bool:
+        changes = health_changes(snapshot, measured)
+        events: list[Event] = []
+        for host, health in sorted(changes.items()):
+            before = snapshot.health.get(host)
+            if before is None or before.healthy != health.healthy:
+                kind: EventKind = "healthy" if health.healthy else "unhealthy"
+                if before is not None or not health.healthy:
+                    events.append(self._event(kind, f"{host}: {health.detail}", host=host))
+        events.extend(
+            self._event("outage-began", f"{outage.probe}: {_errors(outage)}", host=outage.host)
+            for outage in measured.began
+        )
+        events.extend(
+            self._event("outage-ended", f"{outage.probe}: after {outage.end - outage.start:.1f} s", host=outage.host)
+            for outage in measured.ended
+        )
+        budgeted = {name: measured.outage.get(name, 0.0) for name in self._policy.outage_budget}
+        grown = {name: value for name, value in budgeted.items() if value > snapshot.outage.get(name, 0.0) + 0.05}
+        if not changes and not events and not grown:
+            return False
+        if not events:
+            events.append(self._event("note", "health was checked: " + ", ".join(sorted(changes) or sorted(grown))))
+        change = Change(
+            run=self._run,
+            events=tuple(events),
+            health=changes,
+            outage={**snapshot.outage, **grown} if grown else None,
+        )
+        try:
+            self._commit(change, snapshot)
+        except Conflict:
+            return True
+        return True
+
+    def _commit_verdicts(self, snapshot: Snapshot, verdicts: Sequence[Verdict]) -> bool:
+        for verdict in verdicts:
+            old = snapshot.actions[verdict.action]
+            now = self._clock.now()
+            if verdict.kind == "stuck":
+                new = replace(old, stuck=True)
+            elif verdict.kind == "failed":
+                new = replace(old, state="failed", reason=verdict.why, ended=now)
+            else:
+                new = replace(old, state="done", ended=now, reason="")
+            event = self._event(verdict.kind, verdict.why, verdict.action, old.token)
+            change = Change(run=self._run, events=(event,), actions={verdict.action: (old, new)})
+            if new.state == "done":
+                change = self._with_records_of_done(snapshot, change, verdict.action, new)
+            self._commit(change, snapshot)
+        return bool(verdicts)
+
+    def _with_records_of_done(self, snapshot: Snapshot, change: Change, action: str, record: ActionRecord) -> Change:
+        """Add what is known from now on: how long it took, and the release that the host runs."""
+        pass_id, host = split_action(action)
+        work = self._plan.passes[pass_id]
+        name = f"{work.stage}/{work.role}"
+        past = self._repository.durations().get(name, [])
+        durations = {name: [*past, round(record.duration, 2)][-KEPT_DURATIONS:]}
+        if not work.rolling or self._rest_of_host(snapshot, work, host):
+            return copy_of(change, durations=durations)
+        known = HostRecord(release=self._plan.target, by_run=self._run, at=self._clock.now())
+        return copy_of(change, durations=durations, hosts={host: known})
+
+    def _rest_of_host(self, snapshot: Snapshot, done: Pass, host: str) -> bool:
+        """Whether a rolling pass of the host is still to come."""
+        return any(
+            other.rolling
+            and other.id != done.id
+            and host in other.hosts
+            and snapshot.state(action_id(other.id, host)) not in FINISHED
+            for other in self._plan.passes.values()
+        )
+
+    def _commit_run(self, snapshot: Snapshot, decision: Decision) -> bool:
+        run = snapshot.run
+        halted = decision.halt.sentence if decision.halt is not None else ""
+        if decision.finished and run.state == "running":
+            done = replace(run, state="done", ended=self._clock.now(), reason="")
+            event = self._event("run-done", "every action is done or was waived")
+            self._commit(Change(run=self._run, events=(event,), run_record=done), snapshot)
+            return True
+        if run.state == "running" and halted != run.reason:
+            kind: EventKind = "run-halted" if halted else "run-resumed"
+            event = self._event(kind, halted or "no longer halted")
+            self._commit(Change(run=self._run, events=(event,), run_record=replace(run, reason=halted)), snapshot)
+            return True
+        return False
+
+    def _commit_grants(self, snapshot: Snapshot, decision: Decision) -> bool:
+        if not self._granting or not decision.grants:
+            return False
+        grants = decision.grants[:GRANTS_AT_ONCE]
+        token = self._repository.next_token(snapshot)
+        actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
+        events = []
+        for grant in grants:
+            old = snapshot.actions.get(grant.action)
+            new = replace(
+                old or ActionRecord(state="pending"),
+                state="claimed",
+                token=token,
+                attempt=(old.attempt if old else 0) + 1,
+                claimed=self._clock.now(),
+                by=self._actor,
+                reason="",
+                stuck=False,
+                retry=False,
+            )
+            actions[grant.action] = (old, new)
+            events.append(self._event("claimed", grant.why, grant.action, token))
+        self._commit(
+            Change(
+                run=self._run,
+                events=tuple(events),
+                actions=actions,
+                admission=snapshot.admission,
+                bump="granted " + ", ".join(grant.host for grant in grants[:5]),
+            ),
+            snapshot,
+        )
+        return True
+
+    # --- acting ------------------------------------------------------------------------------------------------
+
+    def _dispatch(self, snapshot: Snapshot) -> None:
+        """Hand over every order that is open and that this process has not handed over yet."""
+        for action, record in snapshot.actions.items():
+            at_work = record.state in ("claimed", "running") or (record.state == "unknown" and not record.retry)
+            if not at_work:
+                self._submitted.pop(action, None)
+                continue
+            if record.leg >= len(self._plan.pass_of(action).legs):
+                continue
+            mark = (record.token, record.leg)
+            if self._submitted.get(action) != mark:
+                self._submitted[action] = mark
+                self._executor.submit(self._orders.order(action, record, self._mirror.since))
+
+    # --- helpers -----------------------------------------------------------------------------------------------
+
+    def _commit(self, change: Change, snapshot: Snapshot) -> None:
+        self._repository.commit(change, snapshot)
+        self._events.extend(change.events)
+
+    def _event(
+        self, kind: EventKind, text: str, action: str = "", token: int = 0, actor: str = "", host: str = ""
+    ) -> Event:
+        if action and not host:
+            host = split_action(action)[1]
+        return Event(
+            at=self._clock.now(),
+            kind=kind,
+            actor=actor or self._actor,
+            action=action,
+            host=host,
+            text=text,
+            token=token,
+        )
+
+
+def _errors(outage: Outage) -> str:
+    return ", ".join(f"{error} ({count})" for error, count in sorted(outage.errors.items())) or "bad answers"
