@@ -40,6 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -70,7 +71,8 @@ class Problem:
 
     ``line`` and ``column`` count from 1; 0 means that the problem is about the whole file.
     ``code`` is stable and for machines; ``message`` says what was expected and what was found;
-    ``hint`` says what to do (often the nearest valid name).
+    ``hint`` says what to do (often the nearest valid name). ``severity`` is ``error`` or ``warning`` (a warning
+    stops nothing).
     """
 
     path: str
@@ -80,6 +82,7 @@ class Problem:
     message: str
     hint: str = ""
     field: str = ""
+    severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
