@@ -1,0 +1,223 @@
+"""The rows of a report: plain values, written the same in HTML, JSON and text.
+
+What is not known says so: ``None`` is "not known" (or "not observed"), never 0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from underway.core.model.base import Value
+from underway.core.model.sample import Attribution, Gap
+from underway.core.model.state import ActionState
+
+SUMMARY_SCHEMA = 1
+
+HostState = Literal["pending", "upgrading", "upgraded", "failed", "unknown", "skipped"]
+Verdict = Literal["done", "behind", "running", "paused", "halted", "aborted"]
+"""``behind``: the run is over, and hosts were not upgraded."""
+
+StepOutcome = Literal["ok", "failed", "skipped", "unknown", "cancelled", "running"]
+
+TEXT_LIMIT = 500
+"""Characters of a foreign text that a report keeps; the journal has all of it."""
+
+
+class Row(Value, frozen=True, kw_only=True, omit_defaults=False):
+    """A row of the report. All fields are always written, so that a reader of the JSON form need not guess."""
+
+
+class TaskRow(Row, frozen=True, kw_only=True):
+    """One Ansible task of a step. ``end`` and ``rc`` are None where the host never said that it ended."""
+
+    task: str
+    start: float
+    end: float | None = None
+    rc: int | None = None
+    changed: bool = False
+
+
+class StepRow(Row, frozen=True, kw_only=True):
+    """One execution of one step.
+
+    ``host`` is the host that the work is about, ``on`` the one that did it (a balancer that drains ``host``, say),
+    whose clock ``start`` and ``end`` were read from. ``duration`` is by that host's monotonic clock. ``attempt``
+    counts executions of the same step for the same action. ``end`` and ``duration`` are None where nobody knows.
+    """
+
+    host: str
+    on: str
+    action: str
+    stage: str
+    leg: int
+    step: str
+    name: str
+    service: str
+    phase: str
+    start: float
+    end: float | None
+    duration: float | None
+    outcome: StepOutcome
+    attempt: int
+    changed: int
+    text: str
+    tasks: tuple[TaskRow, ...]
+
+
+class LossRow(Row, frozen=True, kw_only=True):
+    """The most hosts of a role (or of a service) that were out of service at once.
+
+    ``allowed`` is the role's limit, or the service's worst loss by the plan. ``hosts`` were out at ``at``;
+    ``at`` is None where none ever was.
+    """
+
+    kind: Literal["role", "service"]
+    name: str
+    lost: int
+    allowed: int | None
+    total: int
+    at: float | None
+    hosts: tuple[str, ...]
+
+
+class ProbeFigures(Row, frozen=True, kw_only=True):
+    """One probe in figures. ``up``, ``down`` and ``unobserved`` are seconds; ``p50`` and ``p99`` of the good answers.
+
+    ``requests`` and ``failed`` count asked and badly answered ones. ``first`` and ``last`` are when it was first and
+    last due (None: not known, then the gaps alone say what was not observed).
+    """
+
+    probe: str
+    service: str = ""
+    host: str = ""
+    requests: int = 0
+    failed: int = 0
+    up: float = 0.0
+    down: float = 0.0
+    unobserved: float = 0.0
+    p50: float | None = None
+    p99: float | None = None
+    first: float | None = None
+    last: float | None = None
+
+
+class ActionRow(Row, frozen=True, kw_only=True):
+    """One action of a host. ``duration``: by the host's own clock where it said so, else by the coordinator's."""
+
+    action: str
+    stage: str
+    rolling: bool
+    state: ActionState
+    claimed: float | None
+    ended: float | None
+    duration: float | None
+    attempt: int
+    reason: str
+
+
+class HostRow(Row, frozen=True, kw_only=True):
+    """One host. ``took``: seconds that its rolling passes took (it was out of service), None where not known."""
+
+    host: str
+    role: str
+    domain: str
+    state: HostState
+    start: float | None
+    end: float | None
+    took: float | None
+    reason: str
+    actions: tuple[ActionRow, ...]
+
+
+class StageRow(Row, frozen=True, kw_only=True):
+    """One stage: how many of its actions are in which state, and when it was worked on."""
+
+    stage: str
+    why: str
+    approval: bool
+    point_of_no_return: bool
+    passes: tuple[str, ...]
+    actions: int
+    done: int
+    states: dict[str, int]
+    start: float | None
+    end: float | None
+
+
+class OperatorRow(Row, frozen=True, kw_only=True):
+    """What an operator said: when, who, what, to which host, and why."""
+
+    at: float
+    who: str
+    kind: str
+    host: str
+    action: str
+    why: str
+
+
+class CauseRow(Row, frozen=True, kw_only=True):
+    """A step (by its name) and task that was at work during an outage; ``overlap`` is seconds."""
+
+    action: str
+    host: str
+    service: str
+    step: str
+    task: str
+    overlap: float
+
+
+class OutageRow(Row, frozen=True, kw_only=True):
+    """An outage as the report numbers it. ``length`` is true to ``resolution`` (seconds) at either end."""
+
+    number: int
+    probe: str
+    service: str
+    host: str
+    start: float
+    end: float
+    length: float
+    resolution: float
+    open: bool
+    failed: int
+    errors: dict[str, int]
+    attribution: Attribution
+    causes: tuple[CauseRow, ...]
+    cause: str
+
+
+class Summary(Row, frozen=True, kw_only=True):
+    """A run in figures. ``requests`` and ``failed`` are None where nobody observed."""
+
+    schema: int
+    version: str
+    cluster: str
+    run: str
+    mode: str
+    source: str
+    target: str
+    plan: str
+    audit_sequence: int | None
+    audit_head: str
+    state: str
+    verdict: Verdict
+    reason: str
+    headline: str
+    result: str
+    written: float
+    started: float | None
+    ended: float | None
+    duration: float | None
+    requests: int | None
+    failed: int | None
+    unobserved: float | None
+    longest: OutageRow | None
+    hosts: tuple[HostRow, ...]
+    stages: tuple[StageRow, ...]
+    steps: tuple[StepRow, ...]
+    outages: tuple[OutageRow, ...]
+    gaps: tuple[Gap, ...]
+    probes: tuple[ProbeFigures, ...]
+    losses: tuple[LossRow, ...]
+    operator: tuple[OperatorRow, ...]
+    warnings: tuple[str, ...]
+    defaults: tuple[str, ...]

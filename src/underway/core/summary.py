@@ -1,0 +1,252 @@
+"""A run in figures: the one value from which every form of the report is written. Pure.
+
+What is not known says so: ``None`` is "not known" (or "not observed"), never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from underway.core import headline, history
+from underway.core.model.event import Event, HostLine
+from underway.core.model.plan import Plan, Stage, split_action
+from underway.core.model.sample import Gap, Outage
+from underway.core.model.state import BUSY, FINISHED, ActionRecord, ActionState, RunRecord
+from underway.core.rows import (
+    SUMMARY_SCHEMA,
+    TEXT_LIMIT,
+    ActionRow,
+    CauseRow,
+    HostRow,
+    HostState,
+    OperatorRow,
+    OutageRow,
+    ProbeFigures,
+    StageRow,
+    Summary,
+)
+from underway.core.words import clean
+
+__all__ = ["ProbeFigures", "Summary", "host_state", "summarise"]
+
+
+def summarise(
+    plan: Plan,
+    run: RunRecord,
+    actions: Mapping[str, ActionRecord],
+    events: Sequence[Event],
+    lines: Mapping[str, Sequence[HostLine]],
+    outages: Sequence[Outage],
+    gaps: Sequence[Gap],
+    stats: Sequence[ProbeFigures],
+    now: float,
+    *,
+    version: str = "",
+    audit: tuple[int, str] | None = None,
+) -> Summary:
+    """Everything that a report says of a run.
+
+    ``events`` are the run's, by sequence; ``lines`` the journal lines by *executing* host; ``stats`` one per probe
+    (a probe of the plan without one is listed as not observed); ``audit`` the sequence number and hash of the
+    audit chain's last entry. ``now`` (Unix seconds) stands in for the end of a run that is not over.
+    """
+    hosts = tuple(_host(plan, name, actions, run.mode) for name in plan.hosts)
+    steps = history.steps(plan, run.id, actions, lines)
+    over = run.state in ("done", "aborted")
+    end = run.ended or (max((event.at for event in events), default=None) if over else None)
+    told = tuple(_outage(plan, n, outage, now) for n, outage in enumerate(sorted(outages, key=_order), start=1))
+    probes = _probes(plan, stats)
+    seen = [figures for figures in probes if figures.requests]
+    requests = sum(figures.requests for figures in seen) if seen else None
+    failed = sum(figures.failed for figures in seen) if seen else None
+    verdict, reason = headline.verdict(run, hosts)
+    length = (end or now) - run.started if run.started else None
+    absent = history.absences(plan, actions, events, end or now)
+    return Summary(
+        schema=SUMMARY_SCHEMA,
+        version=version,
+        cluster=plan.cluster,
+        run=run.id,
+        mode=run.mode,
+        source=run.source,
+        target=run.target,
+        plan=run.plan,
+        audit_sequence=audit[0] if audit else None,
+        audit_head=audit[1] if audit else "",
+        state=run.state,
+        verdict=verdict,
+        reason=reason,
+        headline=headline.headline(plan, run, hosts, told, length, requests, failed),
+        result=headline.result_line(hosts, requests, failed),
+        written=now,
+        started=run.started or None,
+        ended=end,
+        duration=length,
+        requests=requests,
+        failed=failed,
+        unobserved=sum(figures.unobserved for figures in seen) if seen else None,
+        longest=max(told, key=lambda row: row.length, default=None),
+        hosts=hosts,
+        stages=tuple(_stage(plan, stage, actions) for stage in plan.stages),
+        steps=steps,
+        outages=told,
+        gaps=tuple(Gap(probe=gap.probe, start=gap.start, end=gap.end, why=clean(gap.why, TEXT_LIMIT)) for gap in gaps),
+        probes=probes,
+        losses=history.losses(plan, absent),
+        operator=tuple(_operator(event) for event in events if event.actor.startswith("operator:")),
+        warnings=(
+            *(clean(text, TEXT_LIMIT) for text in plan.warnings),
+            *headline.warnings(run, actions, lines, probes),
+        ),
+        defaults=tuple(clean(text, TEXT_LIMIT) for text in plan.defaults),
+    )
+
+
+def host_state(states: Sequence[tuple[bool, ActionState]]) -> HostState:
+    """The state of a host from those of its actions, each with whether its pass is rolling.
+
+    The rolling passes decide where there are any: a host whose services run the new release is upgraded, even if
+    it has still to do once-only work for all.
+    """
+    every = [state for _, state in states]
+    if "unknown" in every:
+        return "unknown"
+    if "failed" in every:
+        return "failed"
+    if any(state in BUSY for state in every):
+        return "upgrading"
+    deciding = [state for rolling, state in states if rolling] or every
+    if not all(state in FINISHED for state in deciding):
+        return "pending"
+    return "skipped" if "skipped" in deciding else "upgraded"
+
+
+def _host(plan: Plan, name: str, actions: Mapping[str, ActionRecord], mode: str) -> HostRow:
+    host = plan.hosts[name]
+    rows: list[ActionRow] = []
+    for stage in plan.stages:
+        for pass_id in stage.passes:
+            found = plan.passes[pass_id]
+            if name in found.hosts:
+                action = f"{pass_id}/{name}"
+                rows.append(_action(action, stage.kind, found.rolling, actions.get(action)))
+    known = {row.action for row in rows}
+    for action, record in actions.items():  # a rollback's actions are not in the plan's stages
+        pass_id, of = split_action(action)
+        if of == name and action not in known:
+            rows.append(_action(action, pass_id.partition("/")[0], mode == "rollback", record))
+    state = host_state([(row.rolling, row.state) for row in rows])
+    out = [row for row in rows if row.rolling and row.claimed is not None] or (
+        [] if any(row.rolling for row in rows) else [row for row in rows if row.claimed is not None]
+    )
+    lengths = [row.duration for row in out]
+    trouble = [row.reason for row in rows if row.reason and row.state in ("failed", "unknown", "skipped")]
+    begun = [row.claimed for row in rows if row.claimed is not None]
+    ended = [row.ended for row in rows if row.claimed is not None]
+    return HostRow(
+        host=name,
+        role=host.role,
+        domain=host.domain,
+        state=state,
+        start=min(begun, default=None),
+        end=None if None in ended else max((end for end in ended if end is not None), default=None),
+        took=None if not lengths or None in lengths else sum(length for length in lengths if length is not None),
+        reason="; ".join(trouble),
+        actions=tuple(rows),
+    )
+
+
+def _action(action: str, stage: str, rolling: bool, record: ActionRecord | None) -> ActionRow:
+    record = record or ActionRecord(state="pending")
+    length: float | None = record.duration or None
+    if length is None and record.finished and record.started:
+        length = max(record.finished - record.started, 0.0)
+    return ActionRow(
+        action=action,
+        stage=stage,
+        rolling=rolling,
+        state=record.state,
+        claimed=record.claimed or None,
+        ended=None if record.state in BUSY else record.ended or record.finished or None,
+        duration=length,
+        attempt=record.attempt,
+        reason=clean(record.reason, TEXT_LIMIT),
+    )
+
+
+def _stage(plan: Plan, stage: Stage, actions: Mapping[str, ActionRecord]) -> StageRow:
+    ids = [f"{pass_id}/{host}" for pass_id in stage.passes for host in plan.passes[pass_id].hosts]
+    states: dict[str, int] = {}
+    for action in ids:
+        state = actions[action].state if action in actions else "pending"
+        states[state] = states.get(state, 0) + 1
+    done = sum(states.get(state, 0) for state in FINISHED)
+    ends = [actions[action].ended or actions[action].finished for action in ids if action in actions]
+    return StageRow(
+        stage=stage.kind,
+        why=clean(stage.why, TEXT_LIMIT),
+        approval=stage.approval,
+        point_of_no_return=stage.point_of_no_return,
+        passes=stage.passes,
+        actions=len(ids),
+        done=done,
+        states=states,
+        start=min((actions[a].claimed for a in ids if a in actions and actions[a].claimed), default=None),
+        end=max((end for end in ends if end), default=None) if done == len(ids) else None,
+    )
+
+
+def _operator(event: Event) -> OperatorRow:
+    return OperatorRow(
+        at=event.at,
+        who=clean(event.actor.removeprefix("operator:"), 80),
+        kind=event.kind,
+        host=event.host,
+        action=event.action,
+        why=clean(event.text, TEXT_LIMIT),
+    )
+
+
+def _order(outage: Outage) -> tuple[float, str]:
+    return (outage.start, outage.probe)
+
+
+def _outage(plan: Plan, number: int, outage: Outage, now: float) -> OutageRow:
+    end = max(outage.end, now) if outage.open else outage.end
+    causes = tuple(
+        CauseRow(
+            action=cause.action,
+            host=cause.host,
+            service=cause.service,
+            step=plan.steps[cause.step].name if cause.step in plan.steps else clean(cause.step, TEXT_LIMIT),
+            task=clean(cause.task, TEXT_LIMIT),
+            overlap=cause.overlap,
+        )
+        for cause in outage.causes
+    )
+    return OutageRow(
+        number=number,
+        probe=outage.probe,
+        service=outage.service,
+        host=outage.host,
+        start=outage.start,
+        end=end,
+        length=max(end - outage.start, 0.0),
+        resolution=outage.resolution,
+        open=outage.open,
+        failed=outage.failed,
+        errors={clean(error, 120): number for error, number in outage.errors.items()},
+        attribution=outage.attribution,
+        causes=causes,
+        cause=headline.cause_sentence(outage.attribution, causes),
+    )
+
+
+def _probes(plan: Plan, stats: Sequence[ProbeFigures]) -> tuple[ProbeFigures, ...]:
+    told = {figures.probe: figures for figures in stats}
+    silent = [
+        ProbeFigures(probe=name, service=probe.service, host=probe.host)
+        for name, probe in plan.probes.items()
+        if name not in told
+    ]
+    return tuple(sorted((*stats, *silent), key=lambda figures: (figures.service, bool(figures.host), figures.probe)))
