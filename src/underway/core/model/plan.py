@@ -127,8 +127,10 @@ class Plan(Value, frozen=True, kw_only=True):
     groups: dict[str, GroupLimits] = {}
     role_vars: dict[str, dict[str, Any]] = {}
     service_vars: dict[str, dict[str, Any]] = {}
+    release_vars: dict[str, Any] = {}  # of the target release: over service_vars, under settings
     settings: dict[str, Any] = {}
     rollback: dict[str, tuple[str, ...]] = {}  # role -> step ids that undo its pass, in order
+    playbooks: dict[str, str] = {}  # name -> SHA-256 of each playbook that is no leg (rollbacks, gates); by render.seal
     policy: Policy = Policy()
     probes: dict[str, Probe] = {}
     losses: tuple[Loss, ...] = ()
