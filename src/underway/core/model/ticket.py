@@ -36,7 +36,7 @@ class Ticket(Value, frozen=True, kw_only=True):
     playbook: str
     digest: str
     steps: tuple[str, ...]
-    files: dict[str, str] = {}  # name -> SHA-256 of every other file of the order (variables differ per host)
+    files: dict[str, str] = {}  # name -> SHA-256 of every file of the order (variables differ per host)
     mode: Literal["upgrade", "rollback"] = "upgrade"
     answers: dict[str, Literal["rerun", "skip"]] = {}
     timeout: float = 3600.0
