@@ -6,7 +6,6 @@ a revision then shows it on every back-end, whereas a deleted key would show on 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -85,9 +84,14 @@ SCHEMAS: dict[type[Any], int] = {
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
-@cache
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
 def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind | None, strict=True)
+    found = _decoders.get(kind)
+    if found is None:
+        found = _decoders[kind] = msgspec.json.Decoder(kind | None, strict=True)
+    return found
 
 
 def encode(key: str, value: Value | None, kind: type[Any]) -> bytes:

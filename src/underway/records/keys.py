@@ -89,6 +89,11 @@ class Keys:
     def hold(self, host: str) -> str:
         return self.holds + (_ALL if host == ALL_HOSTS else part(host, "host"))
 
+    def held(self, key: str) -> str:
+        """The host that the key of a hold is about."""
+        name = key[len(self.holds) :]
+        return ALL_HOSTS if name == _ALL else name
+
     def health_of(self, host: str) -> str:
         return self.health + part(host, "host")
 

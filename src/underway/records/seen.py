@@ -1,0 +1,170 @@
+"""A look at the records of a run, consistent at one revision, kept up by reading only what was written since."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import (
+    ActionRecord,
+    Admission,
+    Approval,
+    Health,
+    Hold,
+    PolicyRecord,
+    RunRecord,
+)
+from underway.errors import RecordInvalid
+from underway.records.codec import Outages, decode, decode_or_none
+from underway.records.keys import Keys, RunKeys
+from underway.store.base import ABSENT, Item, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Snapshot):
+    """A snapshot that also knows what a commit must compare.
+
+    ``revisions``: the revision of every record that was there, by key. ``serial`` is that of the admission record.
+    ``policy`` is the policy in force where it was changed mid-run: of the same look, so that a decision on it is
+    fenced like all else. Actions that were revoked are present as ``pending`` (their attempts and cursors stay known).
+    """
+
+    serial: int = 0
+    policy: PolicyRecord | None = None
+    revisions: Mapping[str, int] = field(default_factory=dict)
+
+    def token(self, index: int = 0) -> int:
+        """The fencing number of the ``index``-th claim of a decision on this look, known before its commit.
+
+        It is ``serial + 1 + index``. A commit of claims must find the admission record as seen and raises ``serial``
+        to its highest token; a new run begins at the serial of the run before it plus one. So tokens of one cluster
+        grow strictly, are never used twice, and belong to exactly one commit.
+        """
+        return self.serial + 1 + index
+
+
+class Look:
+    """Keeps the latest look at one run. Thread-safe.
+
+    Dictionaries are copied before they are changed and then handed out: a snapshot never changes, and one in which
+    a part did not change shares that part with the one before.
+    """
+
+    def __init__(self, store: Store, keys: Keys, run: str) -> None:
+        self._store, self._keys, self._run = store, keys, run
+        self._run_keys: RunKeys = keys.run(run)
+        self._lock = threading.Lock()
+        self._seen: Seen | None = None
+
+    def look(self) -> Seen:
+        """The records as of now. Raises ``RecordInvalid`` where the run does not exist or a record cannot be read."""
+        with self._lock:
+            before = self._seen
+            if before is not None:
+                listing = self._store.list(self._keys.root, since=before.revision)
+                if listing.revision < before.revision:
+                    before = None  # another store was put in its place: nothing that was seen counts
+                elif listing.revision == before.revision:
+                    return before
+            if before is None:
+                items, since = self._everything()
+                listing = self._store.list(self._keys.root, since=since)
+                items = (*items, *listing.items)
+            else:
+                items = listing.items
+            self._seen = self._apply(before, items, listing.revision)
+            return self._seen
+
+    def _everything(self) -> tuple[tuple[Item, ...], int]:
+        """All records of the run, perhaps of several revisions, and one from which reading on makes them one look.
+
+        Not one listing of the whole cluster: plans and the audit chain are large and not looked at.
+        """
+        run = self._run_keys
+        first = self._store.list(run.actions)
+        items = list(first.items)
+        for prefix in (run.approvals, self._keys.holds, self._keys.health):
+            items.extend(self._store.list(prefix).items)
+        for key in (run.record, run.admission, run.policy, run.outages):
+            item = self._store.get(key)
+            if item is not None:
+                items.append(item)
+        return tuple(items), first.revision
+
+    def _apply(self, before: Seen | None, items: tuple[Item, ...], revision: int) -> Seen:
+        draft = _Draft(before)
+        for item in items:
+            draft.take(self._keys, self._run_keys, item)
+        if draft.run is None:
+            raise RecordInvalid(f"{self._run_keys.record}: expected the record of run {self._run}, found none")
+        return Seen(
+            revision=revision,
+            run=draft.run,
+            actions=draft.parts["actions"],
+            holds=draft.parts["holds"],
+            approvals=draft.parts["approvals"],
+            health=draft.parts["health"],
+            outage=draft.outage,
+            admission=draft.parts["revisions"].get(self._run_keys.admission, ABSENT),
+            serial=draft.serial,
+            policy=draft.policy,
+            revisions=draft.parts["revisions"],
+        )
+
+
+class _Draft:
+    """The next look while it is put together; a part is copied at its first change."""
+
+    def __init__(self, before: Seen | None) -> None:
+        self.run: RunRecord | None = before.run if before else None
+        self.policy: PolicyRecord | None = before.policy if before else None
+        self.outage: Mapping[str, float] = before.outage if before else {}
+        self.serial = before.serial if before else 0
+        self.parts: dict[str, Any] = {
+            name: getattr(before, name) if before else {}
+            for name in ("actions", "holds", "approvals", "health", "revisions")
+        }
+        self._own: set[str] = set() if before else set(self.parts)
+
+    def take(self, keys: Keys, run: RunKeys, item: Item) -> None:
+        key, value = item.key, item.value
+        if key.startswith(run.root):
+            if key.startswith(run.actions):
+                self._put("actions", key[len(run.actions) :], decode_or_none(key, value, ActionRecord))
+            elif key.startswith(run.approvals):
+                self._put("approvals", key[len(run.approvals) :], decode_or_none(key, value, Approval))
+            elif key == run.record:
+                self.run = decode(key, value, RunRecord)
+            elif key == run.admission:
+                self.serial = decode(key, value, Admission).serial
+            elif key == run.policy:
+                self.policy = decode_or_none(key, value, PolicyRecord)
+            elif key == run.outages:
+                self.outage = decode(key, value, Outages).seconds
+            else:
+                return  # the plan: not part of a look
+        elif key.startswith(keys.holds):
+            name = keys.held(key)
+            self._put("holds", name, decode_or_none(key, value, Hold))
+        elif key.startswith(keys.health):
+            self._put("health", key[len(keys.health) :], decode_or_none(key, value, Health))
+        else:
+            return  # other runs, the audit chain, durations
+        self._part("revisions")[key] = item.revision
+
+    def _put(self, part: str, name: str, value: Any) -> None:
+        mine = self._part(part)
+        if value is None:
+            mine.pop(name, None)
+        else:
+            mine[name] = value
+
+    def _part(self, name: str) -> dict[str, Any]:
+        if name not in self._own:
+            self.parts[name] = dict(self.parts[name])
+            self._own.add(name)
+        found: dict[str, Any] = self.parts[name]
+        return found
