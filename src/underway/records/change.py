@@ -80,6 +80,7 @@ def check(change: Change, seen: Seen | None) -> None:
             raise BadChange(f"a change of run {change.run!r} needs a look at that run")
         return
     told = {event.action for event in change.events}
+    claims = change.claims()
     for action, (old, new) in change.actions.items():
         if old != seen.actions.get(action):
             raise BadChange(f"{action}: the change does not begin at the record that was seen")
@@ -87,11 +88,11 @@ def check(change: Change, seen: Seen | None) -> None:
             check_transition(_state(old), new.state)
             if action not in told:
                 raise BadChange(f"{action}: becomes {new.state} without an event that names it")
-        if new.token != (old.token if old is not None else 0) and action not in change.claims():
+        if new.token != (old.token if old is not None else 0) and action not in claims:
             raise BadChange(f"{action}: its token changes without a claim (I3)")
     if change.run_record is not None:
         _check_run(seen.run, change.run_record)
-    _check_claims(change, seen)
+    _check_claims(change, seen, list(claims.values()))
 
 
 def _check_run(old: RunRecord, new: RunRecord) -> None:
@@ -101,13 +102,11 @@ def _check_run(old: RunRecord, new: RunRecord) -> None:
         raise IllegalTransition(f"run {old.id}: {old.state} -> {new.state} is not allowed")
 
 
-def _check_claims(change: Change, seen: Seen) -> None:
-    claims = change.claims()
-    if not claims:
+def _check_claims(change: Change, seen: Seen, tokens: list[int]) -> None:
+    if not tokens:
         return
     if change.admission is None:
-        raise BadChange(f"claims of {', '.join(claims)} without the admission revision that was seen")
-    tokens = list(claims.values())
+        raise BadChange(f"{len(tokens)} claims without the admission revision that was seen")
     if tokens[0] <= seen.serial or any(one >= two for one, two in pairwise(tokens)):
         raise BadChange(f"tokens {tokens} of claims: expected growing ones above {seen.serial} (Seen.token)")
 
