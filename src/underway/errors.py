@@ -129,13 +129,18 @@ class NotTrusted(Refused):
 
 
 class OrderImpossible(Refused):
-    """The wanted order has a cycle; ``path`` names it, first member repeated at the end."""
+    """The wanted order has a cycle; ``path`` names it, first member repeated at the end.
+
+    ``edges`` says what each step of the path is (``keystone needs mariadb``), where the path alone does not.
+    """
 
     kind = "order-impossible"
 
-    def __init__(self, path: Sequence[str], what: str = "needs") -> None:
+    def __init__(self, path: Sequence[str], what: str = "needs", edges: Sequence[str] = ()) -> None:
         self.path = tuple(path)
-        super().__init__(f"the {what} form a cycle: " + " -> ".join(self.path))
+        self.edges = tuple(edges)
+        told = f" ({'; '.join(self.edges)})" if self.edges else ""
+        super().__init__(f"the {what} form a cycle: " + " -> ".join(self.path) + told)
 
 
 class AlreadyRunning(Refused):
