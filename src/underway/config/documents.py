@@ -1,0 +1,339 @@
+"""The files as written: strict models of ``cluster.yaml``, ``services/*.yaml`` and ``releases/*.yaml``.
+
+These say which keys there are, of which type, with which default; the JSON Schemas are made from them. What spans
+keys or files (is that role known?) is looked at in ``underway.config.crosscheck``; ``underway.config.build`` makes
+the model's values of them. Descriptions reach the JSON Schemas and so the operator's editor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.annotated_handlers import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from underway.config import names
+from underway.config.names import Wrong
+from underway.config.values import (
+    Deadline,
+    Interval,
+    LimitValue,
+    OptionalLimit,
+    ProbeTimeout,
+    Seconds,
+    StepTimeout,
+    Unfit,
+    WindowValue,
+    checked,
+    custom,
+)
+from underway.core.model.policy import Limit
+from underway.core.model.service import Phase
+
+
+class Fragment(BaseModel):
+    """Base: types are not converted, unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    PLACEHOLDERS: ClassVar[dict[str, Any]] = {}
+    """Stand-ins for required keys that are missing, so that the rest of a file can be looked at all the same."""
+
+
+def _fits(check: Callable[[str], Wrong | None]) -> AfterValidator:
+    def run(text: str) -> str:
+        wrong = check(text)
+        if wrong:
+            raise custom(wrong)
+        return text
+
+    return AfterValidator(run)
+
+
+def _name(what: str) -> tuple[AfterValidator, WithJsonSchema]:
+    pattern = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "maxLength": 63}
+    return _fits(lambda text: names.name(text, what)), WithJsonSchema(pattern)
+
+
+def _optional(check: Callable[[str], Wrong | None]) -> AfterValidator:
+    return _fits(lambda text: check(text) if text else None)
+
+
+def _sentence(what: str, longest: int = 200) -> AfterValidator:
+    return _fits(lambda text: names.sentence(text, what, longest))
+
+
+_HOST_PATTERN = {"type": "string", "pattern": "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", "maxLength": 253}
+_VERSION_PATTERN = {"type": "string", "pattern": "^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,63}$"}
+_VARS_SCHEMA = {"type": "object", "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}, "maxProperties": 1000}
+_TASK_SCHEMA = {
+    "type": "object",
+    "description": "One ordinary Ansible task",
+    "minProperties": 1,
+    "properties": {"name": {"type": "string"}, "when": {}, "register": {"type": "string"}, "vars": {"type": "object"}},
+    "not": {"anyOf": [{"required": [key]} for key in ("hosts", "roles", "delegate_to", "local_action", "run_once")]},
+}
+
+_ROLE, _ROLE_SCHEMA = _name("role")
+_GROUP, _GROUP_SCHEMA = _name("group")
+_PROBE, _PROBE_SCHEMA = _name("probe")
+_SERVICE, _SERVICE_SCHEMA = _name("service")
+_CLUSTER, _CLUSTER_SCHEMA = _name("cluster name")
+
+RoleName = Annotated[str, _ROLE, _ROLE_SCHEMA]
+GroupName = Annotated[str, _GROUP, _GROUP_SCHEMA]
+ProbeName = Annotated[str, _PROBE, _PROBE_SCHEMA]
+ServiceName = Annotated[str, _SERVICE, _SERVICE_SCHEMA]
+ClusterName = Annotated[str, _CLUSTER, _CLUSTER_SCHEMA]
+HostName = Annotated[str, _fits(names.host_name), WithJsonSchema(_HOST_PATTERN)]
+Version = Annotated[str, _fits(names.version), WithJsonSchema(_VERSION_PATTERN)]
+Vars = Annotated[dict[str, Any], WithJsonSchema(_VARS_SCHEMA)]
+Task = Annotated[dict[str, Any], WithJsonSchema(_TASK_SCHEMA)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class RoleFile(Fragment):
+    """A named kind of host: the services it runs, its rolling limits."""
+
+    services: list[str] = Field(description="Services of the catalogue that every host of this role runs.")
+    limit: OptionalLimit = Field(
+        default=None,
+        description="Hosts of this role that may be unavailable at once: a number, or a percentage rounded down. "
+        "0 holds them all. Absent: 1.",
+    )
+    after: list[str] = Field(default=[], description="Roles whose hosts must all have finished first.")
+    canary: list[str] = Field(default=[], description="Hosts of this role that go first, alone.")
+    vars: Vars = Field(default={}, description="Variables for the tasks on hosts of this role.")
+
+
+class GroupFile(Fragment):
+    """Roles that share one rolling limit, in addition to their own."""
+
+    roles: list[str] = Field(min_length=1, description="The roles of the group.")
+    limit: OptionalLimit = Field(default=None, description="Hosts of all these roles unavailable at once. Absent: 1.")
+
+
+class HostFile(Fragment):
+    """One machine, in exactly one role."""
+
+    role: str = Field(description="The role of this host.")
+    address: Annotated[str, _optional(names.address)] = Field(
+        default="", description="IP address or DNS name. Absent: the host's name."
+    )
+    port: Port = Field(default=22, description="Port of SSH.")
+    user: Annotated[str, _optional(names.user)] = Field(default="", description="User of SSH. Absent: SSH decides.")
+    domain: Annotated[str, _optional(lambda text: names.name(text, "failure domain"))] = Field(
+        default="", description="What fails as one with this host: a rack, a power feed."
+    )
+    connection: Literal["ssh", "local"] = Field(
+        default="ssh", description="ssh: over the network. local: a host on this machine, in 'directory'."
+    )
+    ansible: Literal["host", "coordinator"] = Field(
+        default="host", description="Where Ansible runs for this host: on itself, or here when it cannot have Ansible."
+    )
+    python: str = Field(default="", description="Python interpreter of the runner's environment on the host.")
+    directory: str = Field(default="", description="Where the runner keeps its journal on the host.")
+    release: Annotated[str, _optional(names.version)] = Field(
+        default="", description="The release of this host, where it differs from the cluster's."
+    )
+    vars: Vars = Field(default={}, description="Variables for the tasks on this host.")
+
+
+class PolicyFile(Fragment):
+    """Rules over all hosts of a run."""
+
+    limit: OptionalLimit = Field(default=None, description="Hosts of the whole cluster unavailable at once.")
+    domain_limit: OptionalLimit = Field(default=None, description="Hosts unavailable at once in one failure domain.")
+    domains_at_once: int = Field(
+        default=0, ge=0, le=1000, description="Failure domains with hosts at work at once; 0: any number."
+    )
+    failure_budget: int = Field(
+        default=1, ge=1, le=100_000, description="Failed (or unknown) hosts at which the run halts."
+    )
+    soak: Seconds = Field(default=0.0, description="How long a host must be healthy before its slot is free again.")
+    health_timeout: Deadline = Field(default=300.0, description="How long a host may take to become healthy.")
+    deadline: Deadline = Field(default=3600.0, description="How long a host may be at work before it is called stuck.")
+    windows: list[WindowValue] = Field(default=[], description="Weekly windows in which hosts may start. None: always.")
+    approvals: list[str] = Field(default=[], description="Stages that wait for 'underway approve'.")
+    outage_budget: dict[str, Seconds] = Field(
+        default={}, description="Service: how long it may be out, in all, before the run halts."
+    )
+    prepare_limit: LimitValue = Field(
+        default=Limit(count=20), description="Hosts at once in stages that restart nothing. Absent: 20."
+    )
+    allow_full_outage: bool = Field(
+        default=False, description="Allow limits that take all hosts of a role, or the majority of a quorum, at once."
+    )
+
+
+class AuthFile(Fragment):
+    """Who asks, at Keystone. The password stays in its file."""
+
+    url: str = Field(description="Keystone's URL, up to and with /v3.")
+    user: str = Field(min_length=1, max_length=255, description="User name.")
+    project: str = Field(default="", max_length=255, description="Project name.")
+    domain: str = Field(default="Default", min_length=1, max_length=255, description="Domain of user and project.")
+    password_file: str = Field(min_length=1, description="File with the password, relative to this file.")
+
+
+class KeystoneFile(AuthFile):
+    """A probe of Keystone itself."""
+
+    action: Literal["token", "validate"] = Field(
+        default="token", description="token: ask for one. validate: is the one asked for at the start still good?"
+    )
+
+
+class CleanupFile(Fragment):
+    """How a write probe deletes what it created."""
+
+    url: str = Field(description="What to delete; '{id}' stands for the id in the answer.")
+    method: Literal["DELETE", "POST"] = Field(default="DELETE", description="Method of the deletion.")
+
+
+def _status(value: object) -> list[int]:
+    listed: list[Any] = value if isinstance(value, list) else [value]
+    if listed and all(type(one) is int and 100 <= one <= 599 for one in listed):
+        return listed
+    raise Unfit("status", "expected one or several status codes", "for example 200, or [200, 204]")
+
+
+_STATUS_ITEM = {"type": "integer", "minimum": 100, "maximum": 599}
+_STATUS_SCHEMA = {"anyOf": [_STATUS_ITEM, {"type": "array", "items": _STATUS_ITEM, "minItems": 1}]}
+
+
+class ServiceProbeFile(Fragment):
+    """What is asked of every host of a service; exactly one of http, tcp, command and keystone."""
+
+    http: str = Field(default="", description="URL to ask. In a service: with {address}, {host} or a variable.")
+    tcp: str = Field(default="", description="host:port to connect to.")
+    command: list[str] = Field(default=[], description="Program and arguments; exit code 0 is good. No shell.")
+    keystone: KeystoneFile | None = Field(default=None, description="Ask Keystone for a token, or validate one.")
+    every: Interval = Field(default=1.0, description="Interval on a fixed clock, 50ms to 1h.")
+    timeout: ProbeTimeout = Field(default=2.0, description="An answer that takes longer is a failure.")
+    access: Literal["read", "write"] = Field(default="read", description="write: the probe creates something.")
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = Field(
+        default="GET", description="Method of an http probe."
+    )
+    headers: dict[str, str] = Field(default={}, description="Headers of an http probe; no secrets.")
+    body: str = Field(default="", description="Body of an http probe.")
+    status: Annotated[list[int], checked(_status), WithJsonSchema(_STATUS_SCHEMA)] = Field(
+        default=[200], description="Status codes that are good."
+    )
+    contains: str = Field(default="", max_length=1000, description="Text that a good body holds.")
+    ca: str = Field(default="", description="File with the certificate authority of an https URL.")
+    auth: AuthFile | None = Field(default=None, description="Get a token from Keystone and send it with http.")
+    cleanup: CleanupFile | None = Field(default=None, description="How a write probe cleans up.")
+
+
+class ProbeFile(ServiceProbeFile):
+    """What is asked, how often, and of whom; exactly one of http, tcp, command and keystone."""
+
+    service: str = Field(default="", description="The service that is out when this probe fails.")
+    host: str = Field(default="", description="The back-end that is asked directly. Absent: through the balancer.")
+
+
+class ClusterFile(Fragment):
+    """What is upgraded as one: roles, hosts, groups, policy, probes and settings."""
+
+    PLACEHOLDERS: ClassVar[dict[str, Any]] = {"cluster": "unnamed", "release": "0", "roles": {}, "hosts": {}}
+
+    cluster: ClusterName = Field(description="Name of the cluster: a-z, 0-9 and '-'.")
+    release: Version = Field(description="The release that the cluster runs now, in quotes.")
+    delivery: Literal["package", "venv", "image", "command"] = Field(
+        default="venv", description="How a host gets new bits."
+    )
+    catalogue: list[str] = Field(
+        default=["services"], min_length=1, description="Directories with services, relative to this file."
+    )
+    releases: str = Field(
+        default="releases", min_length=1, description="Directory with releases, relative to this file."
+    )
+    roles: dict[RoleName, RoleFile] = Field(description="The kinds of host, by name.")
+    groups: dict[GroupName, GroupFile] = Field(default={}, description="Roles that share one limit, by name.")
+    hosts: dict[HostName, HostFile] = Field(description="The hosts, by name.")
+    policy: PolicyFile = Field(default=PolicyFile(), description="Rules over all hosts of a run.")
+    probes: dict[ProbeName, ProbeFile] = Field(default={}, description="What is asked during the upgrade, by name.")
+    settings: Vars = Field(default={}, description="The cluster's configuration: variables for all tasks.")
+
+
+class StepFile(Fragment):
+    """A named piece of a phase: what the host's journal knows."""
+
+    step: Annotated[str, _sentence("step name")] = Field(description="Name of the step, unique in its phase.")
+    idempotent: bool = Field(default=False, description="It may run again after an interruption.")
+    check: Task | None = Field(default=None, description="One task that succeeds if the step has happened already.")
+    timeout: StepTimeout = Field(default=3600.0, description="How long the step may take. Absent: 1h.")
+    tasks: list[Task] = Field(min_length=1, description="Ordinary Ansible tasks.")
+
+
+class PhaseFile(Fragment):
+    """One phase of a service: its steps (or the list of steps alone)."""
+
+    once: bool = Field(default=False, description="On one host of the service only.")
+    on: str = Field(default="", description="Service on whose hosts the steps run, for the host 'underway_target'.")
+    steps: list[StepFile] = Field(min_length=1, description="The steps, in order.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"steps": value} if isinstance(value, list) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        whole = handler.resolve_ref_schema(handler(core))
+        return {
+            "title": "Phase",
+            "description": whole.get("description", ""),
+            "anyOf": [
+                {key: part for key, part in whole.items() if key != "description"},
+                {**whole["properties"]["steps"], "title": "Steps alone"},
+            ],
+        }
+
+
+class ServiceFile(Fragment):
+    """One composable piece of the catalogue: phases of tasks, what it needs, its checks."""
+
+    PLACEHOLDERS: ClassVar[dict[str, Any]] = {"service": "unnamed"}
+
+    service: ServiceName = Field(description="Name of the service: a-z, 0-9 and '-'.")
+    plane: Literal["control", "data"] = Field(default="control", description="Which stage upgrades it.")
+    needs: list[str] = Field(default=[], description="Services that must be upgraded before this one.")
+    balancer: Annotated[str, _optional(lambda text: names.sentence(text, "balancer", 128))] = Field(
+        default="", description="The name that its back-ends have at the load balancer."
+    )
+    quorum: bool = Field(default=False, description="It stops serving when half of its hosts are down.")
+    vars: Vars = Field(default={}, description="Defaults for its tasks, under settings, role and host values.")
+    gate: Task | None = Field(default=None, description="One task that succeeds when the host is healthy.")
+    handlers: list[Task] = Field(default=[], description="Ansible handlers that its tasks notify.")
+    probes: dict[ProbeName, ServiceProbeFile] = Field(
+        default={}, description="Asked of every host of the service, by name."
+    )
+    phases: dict[Phase, PhaseFile] = Field(default={}, description="The phases of its upgrade.")
+
+
+class CheckFile(Fragment):
+    """A check that must pass before anything is changed."""
+
+    check: Annotated[str, _sentence("check name")] = Field(description="Name of the check.")
+    service: str = Field(description="Service on whose hosts it runs.")
+    task: Task = Field(description="One task that succeeds when the upgrade may go on.")
+
+
+class ReleaseFile(Fragment):
+    """A named version of the whole cluster, with the jumps it supports."""
+
+    PLACEHOLDERS: ClassVar[dict[str, Any]] = {"release": "0", "supports": []}
+
+    release: Version = Field(description="Name of the release, in quotes.")
+    supports: list[Version] = Field(description="Releases from which an upgrade to this one is allowed.")
+    services: dict[str, Version] = Field(default={}, description="Version per service: what changes.")
+    notes: dict[str, Annotated[str, _sentence("note", 4000)]] = Field(
+        default={}, description="What an operator should know, by service or subject."
+    )
+    checks: list[CheckFile] = Field(default=[], description="Checks that must pass before anything is changed.")
+    vars: Vars = Field(default={}, description="Variables for the tasks of an upgrade to this release.")

@@ -1,0 +1,53 @@
+"""Words in messages: how foreign text is shown, and which valid name was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+SHOWN = 60
+"""Longest piece of foreign text that a message repeats."""
+
+
+def shown(value: object) -> str:
+    """``value`` as a message may repeat it: quoted, cut, and with everything but printable ASCII escaped.
+
+    Control characters, colours and right-to-left marks of an input never reach a terminal (TRUST.md §4, 49).
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, str):
+        cut = value if len(value) <= SHOWN else value[:SHOWN] + "…"
+        # Python's own escapes (\t, é, ‮); the closing mark of a cut is ours and stays readable
+        inside = ascii(cut.removesuffix("…"))[1:-1]
+        return f"'{inside}…'" if len(value) > SHOWN else f"'{inside}'"
+    return str(value)[:SHOWN]
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """The hint "did you mean 'x'?", or "" when nothing is near enough."""
+    found = difflib.get_close_matches(word[:SHOWN], list(valid), n=1, cutoff=0.6)
+    return f"did you mean '{found[0]}'?" if found else ""
+
+
+def one_of(word: str, valid: Iterable[str], what: str = "known") -> str:
+    """``nearest``, or the list of valid names when nothing is near and the list is short."""
+    names = list(valid)
+    hint = nearest(word, names)
+    if hint:
+        return hint
+    if not names:
+        return f"none is {what}"
+    listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return f"{what}: {listed}"
+
+
+def path_text(names: Iterable[str]) -> str:
+    """A cycle or chain as people read it."""
+    return " -> ".join(names)
