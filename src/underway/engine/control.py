@@ -1,5 +1,7 @@
-"""What an operator may do to a run: each verb is one transaction with who, when and why, and takes effect before the next
-grant (it bumps the admission record, so that a decision made on an older look cannot be committed).
+"""What an operator may do to a run: each verb is one transaction with who, when and why.
+
+It takes effect before the next grant: it bumps the admission record, so that a decision made on an older look cannot
+be committed.
 
 The three faces (command line, API, page) call these and nothing else.
 """
@@ -13,7 +15,6 @@ from underway.core.model.base import replace
 from underway.core.model.event import Event, EventKind
 from underway.core.model.plan import Plan, action_id, split_action
 from underway.core.model.policy import Limit, Policy
-from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import (
     TROUBLED,
     ActionRecord,
@@ -25,7 +26,9 @@ from underway.core.model.state import (
 from underway.core.nearest import nearest
 from underway.engine.clock import Clock
 from underway.errors import Conflict, InputError, Refused
-from underway.records.repository import Change, Repository
+from underway.records.change import Change
+from underway.records.repository import Repository
+from underway.records.seen import Seen
 
 TRIES = 50
 """How often a verb looks again after a conflict: each conflict means that somebody else made progress."""
@@ -62,7 +65,7 @@ class Control:
             raise InputError(f"the plan has no stage {stage!r}{nearest(stage, names)}: it has {', '.join(names)}")
         approval = Approval(stage=stage, by=self._operator, at=self._clock.now(), reason=reason)
 
-        def change(seen: Snapshot) -> Change | None:
+        def change(seen: Seen) -> Change | None:
             if stage in seen.approvals:
                 return None
             event = self._event("approve", f"stage {stage} may begin" + _why(reason))
@@ -85,9 +88,8 @@ class Control:
         """
         self._check_limit(what, limit)
 
-        def change(seen: Snapshot) -> Change | None:  # noqa: ARG001  the policy record is what is changed
-            record = self._repository.policy(self._run)
-            policy = self._with_limit(record.policy if record else self._plan.policy, what, limit)
+        def change(seen: Seen) -> Change | None:
+            policy = self._with_limit(seen.policy.policy if seen.policy else self._plan.policy, what, limit)
             new = PolicyRecord(policy=policy, by=self._operator, at=self._clock.now(), reason=reason)
             event = self._event("policy", f"limit of {what} is {limit} from now on" + _why(reason))
             return Change(run=self._run, events=(event,), policy=new, bump=f"limit {what}")
@@ -117,7 +119,7 @@ class Control:
         """Lift a hold. A host without one is an InputError (nothing else frees anything)."""
         self._known(host, star=True)
 
-        def change(seen: Snapshot) -> Change | None:
+        def change(seen: Seen) -> Change | None:
             if host not in seen.holds:
                 raise InputError(f"{host} is not held; nothing was changed" + self._slot_hint(seen, host))
             event = self._event("release", f"{host} is no longer held" + _why(reason), host=host)
@@ -134,7 +136,7 @@ class Control:
         self._known(host)
         found: list[str] = []
 
-        def change(seen: Snapshot) -> Change | None:
+        def change(seen: Seen) -> Change | None:
             found.clear()
             actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
             for action, record in self._troubled(seen, host):
@@ -164,7 +166,7 @@ class Control:
         self._known(host)
         found: list[str] = []
 
-        def change(seen: Snapshot) -> Change | None:
+        def change(seen: Seen) -> Change | None:
             found.clear()
             actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
             for work in self._plan.passes.values():
@@ -172,15 +174,18 @@ class Control:
                 if host not in work.hosts or (action and identity != action):
                     continue
                 record = seen.actions.get(identity)
-                if record is not None and record.state not in TROUBLED:
+                if record is not None and record.state not in TROUBLED and record.state != "pending":
                     continue
                 old = record or ActionRecord(state="pending")
                 actions[identity] = (record, replace(old, state="skipped", reason=reason, ended=self._clock.now()))
                 found.append(identity)
             if not actions:
                 raise InputError(f"{host} has no failed, unknown or pending work to skip")
-            event = self._event("skipped", f"{host} is waived ({len(found)} actions)" + _why(reason), host=host)
-            return Change(run=self._run, events=(event,), actions=actions, bump=f"skip {host}")
+            events = tuple(
+                replace(self._event("skipped", f"{identity} is waived" + _why(reason), host=host), action=identity)
+                for identity in found
+            )
+            return Change(run=self._run, events=events, actions=actions, bump=f"skip {host}")
 
         self._change(change)
         return found
@@ -190,7 +195,7 @@ class Control:
     def _run_state(
         self, state: Literal["running", "paused", "aborted"], kind: EventKind, reason: str, idle: tuple[str, ...]
     ) -> None:
-        def change(seen: Snapshot) -> Change | None:
+        def change(seen: Seen) -> Change | None:
             run = seen.run
             if run.state in idle:
                 return None
@@ -203,7 +208,7 @@ class Control:
 
         self._change(change)
 
-    def _change(self, make: Callable[[Snapshot], Change | None]) -> None:
+    def _change(self, make: Callable[[Seen], Change | None]) -> None:
         """Look, make the change, commit; look again on conflict. ``None`` means that it is already so."""
         for _ in range(TRIES):
             seen = self._repository.snapshot(self._run)
@@ -217,7 +222,7 @@ class Control:
             return
         raise Refused(f"other writers were faster {TRIES} times: nothing was changed; try again")
 
-    def _troubled(self, seen: Snapshot, host: str) -> list[tuple[str, ActionRecord]]:
+    def _troubled(self, seen: Seen, host: str) -> list[tuple[str, ActionRecord]]:
         found = [
             (action, record)
             for action, record in seen.actions.items()
@@ -231,7 +236,7 @@ class Control:
         if host not in self._plan.hosts and not (star and host == "*"):
             raise InputError(f"the plan has no host {host!r}{nearest(host, self._plan.hosts)}")
 
-    def _slot_hint(self, seen: Snapshot, host: str) -> str:
+    def _slot_hint(self, seen: Seen, host: str) -> str:
         troubled = [
             record.state for action, record in seen.actions.items()
             if split_action(action)[1] == host and record.state in TROUBLED

@@ -23,7 +23,6 @@ from underway.core.model.event import Event, EventKind
 from underway.core.model.plan import Pass, Plan, action_id, split_action
 from underway.core.model.policy import Policy
 from underway.core.model.sample import Outage
-from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import FINISHED, ActionRecord, HostRecord
 from underway.core.rules import Decider
 from underway.engine.clock import Clock
@@ -33,13 +32,12 @@ from underway.engine.orders import OrderBook
 from underway.engine.outcomes import Outcome, outcomes
 from underway.errors import Conflict
 from underway.executors.base import Executor, Report
-from underway.records.repository import Change, Repository
+from underway.records.change import Change
+from underway.records.repository import Repository
+from underway.records.seen import Seen
 
 GRANTS_AT_ONCE = 40
 """Grants in one transaction: each writes an action, an audit entry and their fence, and a commit holds 128 keys."""
-
-KEPT_DURATIONS = 50
-"""Past durations kept per stage and role: enough for a p90 that follows the hardware."""
 
 
 class Observer(Protocol):
@@ -54,7 +52,7 @@ class Observer(Protocol):
 class Tick:
     """What one tick saw and did; ``changed`` asks to look again at once."""
 
-    snapshot: Snapshot
+    snapshot: Seen
     decision: Decision
     outages: Sequence[Outage] = ()
     changed: bool = False
@@ -87,7 +85,6 @@ class Coordinator:
         self._measure = measure
         self._clock = clock
         self._actor = f"coordinator:{name}"
-        self._policy_revision = -1
         self._policy = policy or plan.policy
         self._decider = Decider(plan, self._policy)
         self._submitted: dict[str, tuple[int, int]] = {}
@@ -115,7 +112,7 @@ class Coordinator:
         self._events = []
         changed = self._take_reports(self._executor.reports(timeout))
         snapshot = self._repository.snapshot(self._run)
-        self._follow_policy()
+        self._follow_policy(snapshot)
         measured = self._measure.look(self._clock.now())
         if self._record_measurement(snapshot, measured):
             snapshot = self._repository.snapshot(self._run)
@@ -176,7 +173,7 @@ class Coordinator:
         since = self._silent_since.setdefault(report.action, self._clock.monotonic())
         return self._clock.monotonic() - since
 
-    def _commit_outcome(self, snapshot: Snapshot, action: str, old: ActionRecord, outcome: Outcome, actor: str) -> None:
+    def _commit_outcome(self, snapshot: Seen, action: str, old: ActionRecord, outcome: Outcome, actor: str) -> None:
         event = self._event(outcome.kind, outcome.text, action, outcome.record.token, actor)
         change = Change(run=self._run, events=(event,), actions={action: (old, outcome.record)})
         if outcome.record.state == "done":
@@ -185,14 +182,13 @@ class Coordinator:
 
     # --- what follows from a look ------------------------------------------------------------------------------
 
-    def _follow_policy(self) -> None:
-        record = self._repository.policy(self._run)
-        policy = record.policy if record is not None else self._plan.policy
+    def _follow_policy(self, snapshot: Seen) -> None:
+        policy = snapshot.policy.policy if snapshot.policy is not None else self._plan.policy
         if policy != self._policy:
             self._policy = policy
             self._decider = Decider(self._plan, policy)
 
-    def _record_measurement(self, snapshot: Snapshot, measured: Measurement) -> bool:
+    def _record_measurement(self, snapshot: Seen, measured: Measurement) -> bool:
         changes = health_changes(snapshot, measured)
         events: list[Event] = []
         for host, health in sorted(changes.items()):
@@ -227,7 +223,7 @@ class Coordinator:
             return True
         return True
 
-    def _commit_verdicts(self, snapshot: Snapshot, verdicts: Sequence[Verdict]) -> bool:
+    def _commit_verdicts(self, snapshot: Seen, verdicts: Sequence[Verdict]) -> bool:
         for verdict in verdicts:
             old = snapshot.actions[verdict.action]
             now = self._clock.now()
@@ -244,19 +240,19 @@ class Coordinator:
             self._commit(change, snapshot)
         return bool(verdicts)
 
-    def _with_records_of_done(self, snapshot: Snapshot, change: Change, action: str, record: ActionRecord) -> Change:
+    def _with_records_of_done(self, snapshot: Seen, change: Change, action: str, record: ActionRecord) -> Change:
         """Add what is known from now on: how long it took, and the release that the host runs."""
         pass_id, host = split_action(action)
         work = self._plan.passes[pass_id]
         name = f"{work.stage}/{work.role}"
-        past = self._repository.durations().get(name, [])
-        durations = {name: [*past, round(record.duration, 2)][-KEPT_DURATIONS:]}
+        durations = {name: (round(record.duration, 2),)}
         if not work.rolling or self._rest_of_host(snapshot, work, host):
             return copy_of(change, durations=durations)
-        known = HostRecord(release=self._plan.target, by_run=self._run, at=self._clock.now())
+        release = self._plan.target if self._plan.mode == "upgrade" else self._plan.source
+        known = HostRecord(release=release, by_run=self._run, at=self._clock.now())
         return copy_of(change, durations=durations, hosts={host: known})
 
-    def _rest_of_host(self, snapshot: Snapshot, done: Pass, host: str) -> bool:
+    def _rest_of_host(self, snapshot: Seen, done: Pass, host: str) -> bool:
         """Whether a rolling pass of the host is still to come."""
         return any(
             other.rolling
@@ -266,7 +262,7 @@ class Coordinator:
             for other in self._plan.passes.values()
         )
 
-    def _commit_run(self, snapshot: Snapshot, decision: Decision) -> bool:
+    def _commit_run(self, snapshot: Seen, decision: Decision) -> bool:
         run = snapshot.run
         halted = decision.halt.sentence if decision.halt is not None else ""
         if decision.finished and run.state == "running":
@@ -281,14 +277,14 @@ class Coordinator:
             return True
         return False
 
-    def _commit_grants(self, snapshot: Snapshot, decision: Decision) -> bool:
+    def _commit_grants(self, snapshot: Seen, decision: Decision) -> bool:
         if not self._granting or not decision.grants:
             return False
         grants = decision.grants[:GRANTS_AT_ONCE]
-        token = self._repository.next_token(snapshot)
         actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
         events = []
-        for grant in grants:
+        for index, grant in enumerate(grants):
+            token = snapshot.token(index)
             old = snapshot.actions.get(grant.action)
             new = replace(
                 old or ActionRecord(state="pending"),
@@ -317,7 +313,7 @@ class Coordinator:
 
     # --- acting ------------------------------------------------------------------------------------------------
 
-    def _dispatch(self, snapshot: Snapshot) -> None:
+    def _dispatch(self, snapshot: Seen) -> None:
         """Hand over every order that is open and that this process has not handed over yet."""
         for action, record in snapshot.actions.items():
             at_work = record.state in ("claimed", "running") or (record.state == "unknown" and not record.retry)
@@ -333,7 +329,7 @@ class Coordinator:
 
     # --- helpers -----------------------------------------------------------------------------------------------
 
-    def _commit(self, change: Change, snapshot: Snapshot) -> None:
+    def _commit(self, change: Change, snapshot: Seen) -> None:
         self._repository.commit(change, snapshot)
         self._events.extend(change.events)
 

@@ -1,0 +1,56 @@
+"""What all commands share: the place, an opened session, and output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from underway.app import Place, Session
+
+
+class Context:
+    """Lazily opened, so that ``--help`` and completion touch nothing."""
+
+    def __init__(self, cluster: str, state: str, operator: str) -> None:
+        self._given = (cluster, state, operator)
+
+    @cached_property
+    def place(self) -> Place:
+        """Where files and state lie."""
+        from underway.app import Place
+
+        return Place.find(*self._given)
+
+    @cached_property
+    def session(self) -> Session:
+        """The opened place; closed when the command ends."""
+        from underway.app import Session
+
+        session = Session(self.place)
+        click.get_current_context().call_on_close(session.close)
+        return session
+
+
+pass_context = click.make_pass_decorator(Context)
+
+
+def echo(text: str = "", error: bool = False) -> None:
+    """Print a line."""
+    click.echo(text, err=error)
+
+
+def echo_json(value: Any) -> None:
+    """Print a value for machines: one JSON document."""
+    click.echo(json.dumps(value, indent=1, sort_keys=True, default=str))
+
+
+def width() -> int:
+    """Columns of the terminal, 80 where there is none."""
+    import shutil
+
+    return shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80

@@ -1,0 +1,146 @@
+"""init, validate, schema, completion, enrol: what comes before a plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from underway.cli.context import Context, echo, echo_json, pass_context
+from underway.errors import FileProblems, InputError, Refused
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path())
+def init(directory: Path) -> None:
+    """Write a commented example cluster into DIRECTORY (default: here) and make the signing keys.
+
+    Never overwrites a file. The example validates: change it step by step.
+    """
+    from underway.app import Place
+    from underway.config.template import example_files
+
+    files = example_files()
+    present = [name for name in files if (directory / name).exists()]
+    if present:
+        raise InputError(f"{directory / present[0]}: exists already; nothing was written (give an empty directory)")
+    for name, text in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+        echo(f"wrote {directory / name}")
+    place = Place.find(str(directory / "cluster.yaml"))
+    session_name = _cluster_name(place.cluster_file)
+    place.prepare(session_name)
+    echo(f"made the signing keys in {place.keys}")
+    echo("next: edit cluster.yaml, then 'underway validate'")
+
+
+def _cluster_name(path: Path) -> str:
+    from underway.config.load import load
+
+    return load(path).cluster.name
+
+
+@click.command()
+@click.option("--strict", is_flag=True, help="Warnings are mistakes too.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@pass_context
+def validate(context: Context, strict: bool, as_json: bool) -> None:
+    """Check the cluster file, the catalogue and the releases; every mistake at once, with its place."""
+    from underway.config.load import load
+
+    problems = []
+    inputs = None
+    try:
+        inputs = load(context.place.cluster_file)
+        problems = list(inputs.problems)
+    except FileProblems as error:
+        if not as_json:
+            raise
+        problems = list(error.problems)
+    bad = inputs is None or (strict and bool(problems))
+    if as_json:
+        echo_json({"valid": not bad, "problems": [_problem(problem) for problem in problems]})
+    else:
+        for problem in problems:
+            echo(str(problem))
+        assert inputs is not None
+        hosts, services = len(inputs.cluster.hosts), len(inputs.catalogue.services)
+        echo(
+            f"{inputs.cluster.name}: {hosts} hosts, {len(inputs.cluster.roles)} roles, {services} services, "
+            f"{len(inputs.catalogue.releases)} releases: {'refused (--strict)' if bad else 'valid'}"
+        )
+    if bad:
+        raise click.exceptions.Exit(2)
+
+
+def _problem(problem: object) -> dict[str, object]:
+    import dataclasses
+
+    return dataclasses.asdict(problem)  # type: ignore[call-overload,no-any-return]
+
+
+@click.command()
+@click.argument("name", type=click.Choice(["cluster", "service", "release"]))
+def schema(name: str) -> None:
+    """Print the JSON Schema of a file kind, for editors."""
+    from underway.config.schema import schemas
+
+    found = schemas()
+    echo(json.dumps(found.get(f"{name}.schema.json") or found[name], indent=1))
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.option("--print", "only_print", is_flag=True, help="Print it instead of installing it.")
+def completion(shell: str, only_print: bool) -> None:
+    """Install completion for SHELL (one file under your home directory)."""
+    from click.shell_completion import get_completion_class
+
+    from underway.cli.main import main
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    script = kind(main, {}, "underway", "_UNDERWAY_COMPLETE").source()
+    if only_print:
+        echo(script)
+        return
+    home = Path.home()
+    target = {
+        "bash": home / ".local/share/bash-completion/completions/underway",
+        "zsh": home / ".local/share/zsh/site-functions/_underway",
+        "fish": home / ".config/fish/completions/underway.fish",
+    }[shell]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(script)
+    echo(f"wrote {target}; it works in the next {shell}")
+    if shell == "zsh":
+        echo(f"zsh reads it if its fpath holds {target.parent}: add 'fpath+=({target.parent})' before compinit")
+
+
+@click.command()
+@click.argument("hosts", nargs=-1)
+@pass_context
+def enrol(context: Context, hosts: tuple[str, ...]) -> None:
+    """Tell HOSTS (default: all) whose plans and tickets to trust. Needed once per host, harmless again.
+
+    An ssh host must be in the known hosts of this cluster first: its key is never accepted unseen.
+    """
+    from underway import trust
+    from underway.app import enrol_host
+    from underway.core.nearest import nearest
+
+    inputs = context.session.inputs()
+    context.place.prepare(inputs.cluster.name)
+    for name in hosts:
+        if name not in inputs.cluster.hosts:
+            raise InputError(f"there is no host {name!r}{nearest(name, inputs.cluster.hosts)}")
+    keys = trust.public_keys(context.place.keys)
+    refused = []
+    for name in hosts or inputs.cluster.hosts:
+        problem = enrol_host(context.place, inputs.cluster.hosts[name], inputs.cluster.name, keys)
+        echo(f"{name}: {problem or 'enrolled'}")
+        refused += [name] if problem else []
+    if refused:
+        raise Refused(f"{len(refused)} of {len(hosts or inputs.cluster.hosts)} hosts are not enrolled")

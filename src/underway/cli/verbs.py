@@ -1,0 +1,152 @@
+"""What an operator may do to a run: thin words over ``engine.control``, which the other faces use as well."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import click
+
+from underway.cli.context import Context, echo, pass_context
+from underway.core.model.policy import Limit
+from underway.engine.control import Control
+from underway.errors import UsageError
+
+reason_option = click.option("--reason", metavar="TEXT", default="", help="Why: kept in the audit and shown to all.")
+reason_wanted = click.option("--reason", metavar="TEXT", required=True, help="Why: kept in the audit and shown to all.")
+
+
+def _control(context: Context) -> Control:
+    return context.session.control(context.session.current().id)
+
+
+class HostName(click.ParamType):
+    """A host of the current plan; completes by name."""
+
+    name = "host"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG002
+        """Hosts whose name begins so."""
+        from click.shell_completion import CompletionItem
+
+        from underway.errors import UnderwayError
+
+        root = ctx.find_root()
+        context = Context(*(root.params.get(key) or "" for key in ("cluster", "state", "operator")))
+        try:
+            plan, _ = context.session.plan_of(context.session.current().id)
+        except (UnderwayError, OSError):
+            return []
+        return [CompletionItem(host) for host in plan.hosts if host.startswith(incomplete)]
+
+
+HOST = HostName()
+
+
+@click.command()
+@reason_option
+@pass_context
+def pause(context: Context, reason: str) -> None:
+    """Start no new host; those at work finish."""
+    _control(context).pause(reason)
+    echo("paused: no new host starts; 'underway resume' goes on")
+
+
+@click.command()
+@reason_option
+@pass_context
+def resume(context: Context, reason: str) -> None:
+    """Undo a pause."""
+    _control(context).resume(reason)
+    echo("resumed; if no coordinator is running, 'underway upgrade' goes on")
+
+
+@click.command()
+@click.argument("host", type=HOST)
+@reason_wanted
+@pass_context
+def hold(context: Context, host: str, reason: str) -> None:
+    """Never start HOST ('*': any host) until it is released."""
+    _control(context).hold(host, reason)
+    echo(f"{host} is held; 'underway release {host} --reason ...' lifts it")
+
+
+@click.command()
+@click.argument("host", type=HOST)
+@reason_wanted
+@pass_context
+def release(context: Context, host: str, reason: str) -> None:
+    """Lift the hold of HOST."""
+    _control(context).release(host, reason)
+    echo(f"{host} is released")
+
+
+@click.command()
+@click.argument("host", type=HOST)
+@click.option("--rerun", "answer", flag_value="rerun", help="The interrupted step did not happen: run it again.")
+@click.option("--skip", "answer", flag_value="skip", help="The interrupted step did happen: go on after it.")
+@reason_option
+@pass_context
+def retry(context: Context, host: str, answer: Literal["rerun", "skip"] | None, reason: str) -> None:
+    """Do the failed or unknown work of HOST again, from the step that did not finish."""
+    actions = _control(context).retry(host, reason, answer or "")
+    echo(f"{host}: {', '.join(actions)} will be tried again; 'underway upgrade' goes on if no coordinator runs")
+
+
+@click.command()
+@click.argument("host", type=HOST)
+@reason_wanted
+@pass_context
+def skip(context: Context, host: str, reason: str) -> None:
+    """Waive what HOST has not done: later stages no longer wait for it. It stays as it is."""
+    actions = _control(context).skip(host, reason)
+    echo(f"{host}: waived {', '.join(actions)}")
+
+
+@click.command()
+@reason_wanted
+@pass_context
+def abort(context: Context, reason: str) -> None:
+    """End the run for good; hosts at work finish and all hosts stay as they are."""
+    _control(context).abort(reason)
+    echo("aborted: no new host starts; 'underway status' lists who is on which release")
+
+
+@click.command()
+@click.argument("stage")
+@reason_option
+@pass_context
+def approve(context: Context, stage: str, reason: str) -> None:
+    """Let STAGE begin, where the policy wants an operator's word for it."""
+    _control(context).approve(stage, reason)
+    echo(f"stage {stage} may begin")
+
+
+@click.command()
+@reason_option
+@pass_context
+def finalize(context: Context, reason: str) -> None:
+    """Pass the point of no return. Refused while a host is not on the new release."""
+    _control(context).finalize(reason)
+    echo("the point of no return may be passed; rollback is refused from now on")
+
+
+@click.command()
+@click.argument("what")
+@click.argument("value")
+@reason_option
+@pass_context
+def limit(context: Context, what: str, value: str, reason: str) -> None:
+    """Change a limit during the run: WHAT is total, domain, prepare, budget, a role or a group; VALUE 3 or 10%."""
+    _control(context).limit(what, _limit(value), reason)
+    echo(f"the limit of {what} is {value} from the next grant on")
+
+
+def _limit(text: str) -> Limit:
+    digits = text[:-1] if text.endswith("%") else text
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 6):
+        raise UsageError(f"limit {text!r}: expected a number of hosts such as 3, or a percentage such as 10%")
+    if text.endswith("%"):
+        if not 1 <= int(digits) <= 100:
+            raise UsageError(f"limit {text!r}: a percentage lies between 1% and 100% (0 holds all)")
+        return Limit(percent=int(digits))
+    return Limit(count=int(digits))
