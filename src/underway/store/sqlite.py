@@ -79,6 +79,7 @@ class SqliteStore:
         self._changed = threading.Condition(threading.RLock())
         self._closed = True
         self._boot = _boot_id()
+        self._commits = 0
         _check_version(apsw.sqlite_lib_version())
         self._prepare_place(mounts)
         self._ballast = Ballast(self.path.with_name(self.path.name + ".ballast"), ballast)
@@ -137,6 +138,7 @@ class SqliteStore:
                     " ON CONFLICT (key) DO UPDATE SET revision = excluded.revision, value = excluded.value",
                     [(key, revision, value) for key, value in writes.items()],
                 )
+            self._commits += 1
             self._changed.notify_all()
             if not self._ballast.held():
                 self._ballast.keep(self._min_free)
@@ -145,26 +147,18 @@ class SqliteStore:
     def watch(self, prefix: str, since: int, timeout: float) -> int:
         check_prefix(prefix)
         deadline = time.monotonic() + timeout
-        version = -1
+        known: tuple[int, int] | None = None
         with self._session():
             while True:
-                # Another process's commit changes data_version, our own wakes the condition: only then is it worth
-                # asking whether the prefix was touched.
-                latest = self._one("PRAGMA data_version")[0]
-                touched = (
-                    self._one(
-                        "SELECT 1 FROM kv INDEXED BY kv_revision WHERE revision > ? AND key >= ? AND key < ? LIMIT 1",
-                        (since, prefix, prefix + _AFTER_ALL),
-                    )
-                    if latest != version
-                    else None
-                )
-                version = latest
+                # data_version changes by another connection's commit, the count by ours: only then is it worth asking
+                # whether the prefix was touched. (The wake-up alone would not do: one that comes in the moment of a
+                # time-out is lost.)
+                latest = (self._one("PRAGMA data_version")[0], self._commits)
                 left = deadline - time.monotonic()
-                if touched is not None or left <= 0:
+                if (latest != known and self._touched(prefix, since)) or left <= 0:
                     return max(self._revision(), since)
-                if self._changed.wait(min(POLL, left)):
-                    version = -1
+                known = latest
+                self._changed.wait(min(POLL, left))
                 self._check_open()
 
     def beat(self, name: str, ttl: float) -> None:
@@ -324,6 +318,10 @@ class SqliteStore:
 
     def _revision(self) -> int:
         return int(self._one("SELECT revision FROM counter")[0])
+
+    def _touched(self, prefix: str, since: int) -> bool:
+        statement = "SELECT 1 FROM kv INDEXED BY kv_revision WHERE revision > ? AND key >= ? AND key < ? LIMIT 1"
+        return self._one(statement, (since, prefix, prefix + _AFTER_ALL)) is not None
 
     def _check_open(self) -> None:
         if self._closed:
