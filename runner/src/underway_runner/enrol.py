@@ -1,0 +1,65 @@
+"""``enrol``: whose signatures count on this host, and the journal's one and only creation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+from underway_runner import disk, trust
+from underway_runner.errors import Refused
+
+
+def enrol(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
+    """Make this host one that takes tickets; with the same keys again it changes nothing.
+
+    Raises Refused when the host is enrolled otherwise already: only its root may change that, by hand.
+    """
+    wanted = _wanted(request)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    directory.chmod(0o700)
+    try:
+        found = disk.read_json(directory / "host.json")
+    except ValueError as error:
+        raise Refused(f"{directory}/host.json: {error}") from None
+    if found is not None:
+        for field in ("cluster", "host", "keys"):
+            if found.get(field) != wanted[field]:
+                raise Refused(
+                    f"this host is enrolled already, with another {field} (to give it up, remove {directory} on the host)"
+                )
+        if not (directory / "journal").exists():
+            raise Refused(f"{directory}: the journal is gone (what this host did is not known; ask its administrator)")
+        return {"kind": "enrolled"}
+    # The journal first: host.json is what says that it must exist.
+    fd = os.open(directory / "journal", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    (directory / "work").mkdir(mode=0o700, exist_ok=True)
+    disk.write_atomic(directory / "tokens.json", disk.dump_json({}))
+    disk.write_atomic(directory / "host.json", disk.dump_json(wanted))
+    disk.fsync_dir(directory.parent)
+    return {"kind": "enrolled"}
+
+
+def _wanted(request: Mapping[str, Any]) -> Dict[str, Any]:
+    keys = request.get("keys")
+    for field in ("cluster", "host"):
+        if not isinstance(request.get(field), str) or not request[field]:
+            raise Refused(f"enrol: {field}: expected a name, found {request.get(field)!r}")
+    if not isinstance(keys, list) or not keys:
+        raise Refused("enrol: keys: expected a list of public keys")
+    seen = set()
+    for key in keys:
+        public = trust.public_key(key).keyval["public"]
+        if key.get("use") not in ("plan", "ticket"):
+            raise Refused(f"enrol: key {key['keyid']}: use: expected 'plan' or 'ticket', found {key.get('use')!r}")
+        if (public, key["use"]) in seen:
+            raise Refused(f"enrol: key {key['keyid']} is there twice")
+        seen.add((public, key["use"]))
+    for use in ("plan", "ticket"):
+        if use not in {key["use"] for key in keys}:
+            raise Refused(f"enrol: keys: none has the use {use!r}")
+    return {"cluster": request["cluster"], "host": request["host"], "keys": keys, "policy": request.get("policy", {})}

@@ -1,0 +1,73 @@
+"""What the signed plan and the playbook say of a leg: tags, handlers, sections. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
+
+Task = Mapping[str, Any]
+
+
+def step_slug(step: str) -> str:
+    """The tag of a step, without ``step_``."""
+    return step.replace(".", "_")
+
+
+def handler_slug(name: str) -> str:
+    """The tag of a handler, without ``raise_``."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def raise_tags(playbook: bytes) -> Set[str]:
+    """The ``raise_`` tags that stand in the playbook."""
+    return {found.decode("ascii") for found in re.findall(rb"\braise_[a-z0-9_]+", playbook)}
+
+
+def check_tags(playbook: bytes) -> Set[str]:
+    """The ``check_`` tags that stand in the playbook."""
+    return {found.decode("ascii") for found in re.findall(rb"\bcheck_[A-Za-z0-9_-]+", playbook)}
+
+
+def notified_by(tasks: Iterable[Task]) -> List[str]:
+    """What the tasks (and those of their blocks) may notify, in order."""
+    found: List[str] = []
+    for task in tasks:
+        notify = task.get("notify") or []
+        for name in [notify] if isinstance(notify, str) else notify:
+            if str(name) not in found:
+                found.append(str(name))
+        for part in ("block", "rescue", "always"):
+            found += [name for name in notified_by(task.get(part) or ()) if name not in found]
+    return found
+
+
+def handlers_of(names: Sequence[str], handlers: Iterable[Task], known: Set[str]) -> List[str]:
+    """The handlers that these notifications mean: by name, or by a topic that they listen to.
+
+    ``known`` are the playbook's ``raise_`` tags. A notification that is a template can mean any: then all.
+    """
+    found: List[str] = []
+
+    def add(name: str) -> None:
+        if f"raise_{handler_slug(name)}" in known and name not in found:
+            found.append(name)
+
+    everybody = list(handlers)
+    for name in names:
+        add(name)
+        for handler in everybody:
+            listens = handler.get("listen") or []
+            topics = [listens] if isinstance(listens, str) else listens
+            if "{{" in name or name in topics or name == handler.get("name"):
+                add(str(handler.get("name", "")))
+    return found
+
+
+def flushes_behind(steps: Sequence[str], specs: Mapping[str, Mapping[str, Any]], begun: Set[str]) -> List[str]:
+    """Tags of the flushes that a resumed pass skips: of sections that ended before the last step that has begun."""
+    last = max((index for index, step in enumerate(steps) if step in begun), default=-1)
+    ends: Dict[str, int] = {}
+    for index, step in enumerate(steps):
+        section = f"flush_{specs[step]['service']}_{specs[step]['phase']}".replace(".", "_")
+        ends[section] = index
+    return [section for section, index in ends.items() if index < last]
