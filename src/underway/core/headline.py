@@ -21,15 +21,21 @@ def verdict(run: RunRecord, hosts: Sequence[HostRow]) -> tuple[Verdict, str]:
     """How the run stands, and why. A run that is over with hosts behind is never called done."""
     reason = clean(run.reason, TEXT_LIMIT)
     if run.state == "done":
-        behind = [row.host for row in hosts if row.state != "upgraded"]
+        behind = [row.host for row in hosts if row.state not in ("upgraded", "untouched")]
         return ("behind", f"{words.some(behind)} not {_moved(run)}") if behind else ("done", reason)
     if run.state == "running":
         return ("halted" if reason else "running"), reason
     return run.state, reason
 
 
-def headline(
-    plan: Plan,
+def jump(plan: Plan, run: RunRecord) -> str:
+    """Which cluster, from where to where."""
+    return f"{plan.cluster}: " + (
+        f"rollback to {plan.source}" if run.mode == "rollback" else f"{plan.source} to {plan.target}"
+    )
+
+
+def claim(
     run: RunRecord,
     hosts: Sequence[HostRow],
     outages: Sequence[OutageRow],
@@ -37,16 +43,15 @@ def headline(
     requests: int | None,
     failed: int | None,
 ) -> str:
-    """The run in one sentence: from where to where, how far, how long, and whether it served."""
+    """The run in one sentence: how far, how long, and whether it served. ``outages`` are those of services."""
     found, reason = verdict(run, hosts)
-    back = run.mode == "rollback"
-    jump = f"{plan.cluster}: " + (f"rollback to {plan.source}" if back else f"{plan.source} to {plan.target}")
+    work = [row for row in hosts if row.state != "untouched"]
     if found == "done":
-        said = f"{words.plural(len(hosts), 'host')} {_moved(run)} in {words.duration(length)}"
+        said = f"{words.plural(len(work), 'host')} {_moved(run)} in {words.duration(length)}"
     else:
-        ready = sum(row.state == "upgraded" for row in hosts)
+        ready = sum(row.state == "upgraded" for row in work)
         state = {"behind": "over with hosts behind", "running": "under way"}.get(found, found)
-        said = f"{state}, {words.count(ready)} of {words.plural(len(hosts), 'host')} {_moved(run)}"
+        said = f"{state}, {words.count(ready)} of {words.plural(len(work), 'host')} {_moved(run)}"
         said += f" ({reason})" if reason else ""
     if requests is None:
         served = "nobody observed whether it served"
@@ -55,7 +60,7 @@ def headline(
     else:
         served = words.plural(len(outages), "outage") if outages else "no outage"
         served += f", {words.count(failed or 0)} of {words.plural(requests, 'request')} failed"
-    return f"{jump}: {said}; {served}."
+    return f"{said}; {served}."
 
 
 def _moved(run: RunRecord) -> str:

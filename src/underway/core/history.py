@@ -163,7 +163,7 @@ def losses(plan: Plan, absent: Mapping[str, Sequence[Interval]]) -> tuple[LossRo
     ill = absent.get("*", ())
     rolling = [found for found in plan.passes.values() if found.rolling]
     rows = []
-    for role in sorted({host.role for host in plan.hosts.values()}):
+    for role in sorted({found.role for found in rolling}):
         members = {name for name, host in plan.hosts.items() if host.role == role}
         spans = [span for found in rolling for span in absent.get(found.id, ()) if span[2] in members]
         limits = plan.roles.get(role)

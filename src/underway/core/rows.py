@@ -13,7 +13,9 @@ from underway.core.model.state import ActionState
 
 SUMMARY_SCHEMA = 1
 
-HostState = Literal["pending", "upgrading", "upgraded", "failed", "unknown", "skipped"]
+HostState = Literal["pending", "upgrading", "upgraded", "failed", "unknown", "skipped", "untouched"]
+"""``untouched``: the plan has no work for it. ``skipped``: an operator waived its pass, so it was not upgraded."""
+
 Verdict = Literal["done", "behind", "running", "paused", "halted", "aborted"]
 """``behind``: the run is over, and hosts were not upgraded."""
 
@@ -167,9 +169,12 @@ class CauseRow(Row, frozen=True, kw_only=True):
 
 
 class OutageRow(Row, frozen=True, kw_only=True):
-    """An outage as the report numbers it. ``length`` is true to ``resolution`` (seconds) at either end."""
+    """An outage as the report labels it: ``O1`` of a service, ``B1`` of one back-end that a probe asks directly.
 
-    number: int
+    ``length`` is true to ``resolution`` (seconds) at either end.
+    """
+
+    label: str
     probe: str
     service: str
     host: str
@@ -186,7 +191,12 @@ class OutageRow(Row, frozen=True, kw_only=True):
 
 
 class Summary(Row, frozen=True, kw_only=True):
-    """A run in figures. ``requests`` and ``failed`` are None where nobody observed."""
+    """A run in figures.
+
+    ``requests``, ``failed``, ``unobserved`` and ``longest`` are of the probes that ask the service as its users do; a
+    back-end that a probe asks directly is expected to be away while it is worked on, and counts only where there is no
+    other probe. They are None where nobody observed (``longest`` also where there was no outage).
+    """
 
     schema: int
     version: str
@@ -202,6 +212,7 @@ class Summary(Row, frozen=True, kw_only=True):
     verdict: Verdict
     reason: str
     headline: str
+    claim: str
     result: str
     written: float
     started: float | None

@@ -54,13 +54,16 @@ def summarise(
     steps = history.steps(plan, run.id, actions, lines)
     over = run.state in ("done", "aborted")
     end = run.ended or (max((event.at for event in events), default=None) if over else None)
-    told = tuple(_outage(plan, n, outage, now) for n, outage in enumerate(sorted(outages, key=_order), start=1))
     probes = _probes(plan, stats)
-    seen = [figures for figures in probes if figures.requests]
+    direct = bool(probes) and all(figures.host for figures in probes)  # no probe asks as users do: then all count
+    told = _outages(plan, outages, now, direct)
+    seen = [figures for figures in probes if figures.requests and (direct or not figures.host)]
+    felt = [row for row in told if row.label.startswith("O")]
     requests = sum(figures.requests for figures in seen) if seen else None
     failed = sum(figures.failed for figures in seen) if seen else None
     verdict, reason = headline.verdict(run, hosts)
     length = (end or now) - run.started if run.started else None
+    said = headline.claim(run, hosts, felt, length, requests, failed)
     absent = history.absences(plan, actions, events, end or now)
     return Summary(
         schema=SUMMARY_SCHEMA,
@@ -76,7 +79,8 @@ def summarise(
         state=run.state,
         verdict=verdict,
         reason=reason,
-        headline=headline.headline(plan, run, hosts, told, length, requests, failed),
+        headline=f"{headline.jump(plan, run)}: {said}",
+        claim=said,
         result=headline.result_line(hosts, requests, failed),
         written=now,
         started=run.started or None,
@@ -85,7 +89,7 @@ def summarise(
         requests=requests,
         failed=failed,
         unobserved=sum(figures.unobserved for figures in seen) if seen else None,
-        longest=max(told, key=lambda row: row.length, default=None),
+        longest=max(felt, key=lambda row: row.length, default=None),
         hosts=hosts,
         stages=tuple(_stage(plan, stage, actions) for stage in plan.stages),
         steps=steps,
@@ -109,6 +113,8 @@ def host_state(states: Sequence[tuple[bool, ActionState]]) -> HostState:
     it has still to do once-only work for all.
     """
     every = [state for _, state in states]
+    if not every:
+        return "untouched"
     if "unknown" in every:
         return "unknown"
     if "failed" in every:
@@ -207,11 +213,17 @@ def _operator(event: Event) -> OperatorRow:
     )
 
 
-def _order(outage: Outage) -> tuple[float, str]:
-    return (outage.start, outage.probe)
+def _outages(plan: Plan, outages: Sequence[Outage], now: float, direct: bool) -> tuple[OutageRow, ...]:
+    told = []
+    counts = {"O": 0, "B": 0}
+    for outage in sorted(outages, key=lambda outage: (outage.start, outage.probe)):
+        letter = "B" if outage.host and not direct else "O"
+        counts[letter] += 1
+        told.append(_outage(plan, f"{letter}{counts[letter]}", outage, now))
+    return tuple(told)
 
 
-def _outage(plan: Plan, number: int, outage: Outage, now: float) -> OutageRow:
+def _outage(plan: Plan, label: str, outage: Outage, now: float) -> OutageRow:
     end = max(outage.end, now) if outage.open else outage.end
     causes = tuple(
         CauseRow(
@@ -225,7 +237,7 @@ def _outage(plan: Plan, number: int, outage: Outage, now: float) -> OutageRow:
         for cause in outage.causes
     )
     return OutageRow(
-        number=number,
+        label=label,
         probe=outage.probe,
         service=outage.service,
         host=outage.host,
