@@ -81,6 +81,7 @@ class Probe(Value, frozen=True, kw_only=True):
     ca: str = ""
     cleanup: dict[str, str] = {}  # write probes over HTTP: method and url of the deletion
     auth: dict[str, str] = {}  # keystone: url, user, project, domain, password_file; http: the same, sent as a token
+    control: bool = False  # asked only to tell the prober's own loss of network from an outage; never an outage itself
     action: str = "token"  # keystone: token (issue one), validate (a token issued before is still good)
 
 

@@ -1,0 +1,140 @@
+"""Did the service not answer, or could this machine not ask? (TRUST: the probe host's own loss is no outage.)
+
+An answer such as "refused" or "status 503" came from the other side: it is bad, at once. A time-out, a failed lookup or
+an unreachable network may be ours. Then the control targets decide, which are asked four times a second all the
+while: the sample is *lost* if, while it waited, a round of all control targets failed and no probe at all that was
+sent during that round reached its target. Where no control target is configured, a loopback listener of the prober
+stands in: it tells only whether this machine can open connections at all, so that a network that is lost is charged
+to the services, unless the system itself says that it has no route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from underway.checks.base import Answer, Check
+from underway.checks.errors import proves_contact
+from underway.core.model.sample import SampleResult
+
+PERIOD = 0.25
+PATIENCE = 1.0
+"""Seconds between two rounds of the control targets, and that one may take."""
+
+_KEEP = 400
+_NO_ROUTE = frozenset({"network: unreachable", "network: down", "network: no route"})
+
+Verdict = Callable[[SampleResult], None]
+
+
+class Vantage:
+    """Decides between bad and lost. ``controls``: checks of the control targets; none of them is a probe."""
+
+    def __init__(self, controls: Sequence[Check], *, far: bool) -> None:
+        self._controls = tuple(controls)
+        self._far = far  # the control targets lie outside this machine
+        self._contacts: dict[bool, deque[float]] = {True: deque(maxlen=_KEEP), False: deque(maxlen=_KEEP)}
+        self._rounds: deque[tuple[float, float, bool]] = deque(maxlen=_KEEP)
+        self._open: dict[int, float] = {}  # rounds under way: number -> start
+        self._waiting: list[tuple[float, float, bool, Verdict]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._number = 0
+        self._next = 0.0
+        self._closed = False
+
+    def start(self) -> None:
+        """Begin asking the control targets."""
+        loop = asyncio.get_running_loop()
+        self._next = loop.time()
+        self._begin_round()
+
+    def contact(self, sent: float, local: bool) -> None:
+        """A probe that was sent then reached its target (``local``: on this machine)."""
+        known = self._contacts[local]
+        if not known or sent - known[-1] > 0.02:
+            known.append(sent)
+
+    def judge(self, sent: float, ended: float, answer: Answer, local: bool, verdict: Verdict) -> None:
+        """Call ``verdict`` with "bad" or "lost", now or within about a second. Times are loop time."""
+        ours = answer.error.startswith("local")
+        if not self._far and not local and answer.error in _NO_ROUTE:
+            ours = not self._reached(False, sent, ended)
+        if ours:
+            verdict("lost")
+        elif proves_contact(answer.ok, answer.error) or self._closed or (local and self._far):
+            verdict("bad")  # a target on this machine needs no network
+        else:
+            self._waiting.append((sent, ended, local, verdict))
+
+    def _reached(self, local: bool, start: float, end: float) -> bool:
+        return any(start <= at <= end for at in self._contacts[local])
+
+    def _begin_round(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        number = self._number = self._number + 1
+        self._open[number] = now
+        task = loop.create_task(self._round(number, now))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._next = max(self._next + PERIOD, now)
+        self._timer = loop.call_at(self._next, self._begin_round)
+
+    async def _round(self, number: int, start: float) -> None:
+        answers: asyncio.Queue[bool] = asyncio.Queue()
+
+        async def ask(control: Check) -> None:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    answer = await control.ask()
+                    answers.put_nowait(proves_contact(answer.ok, answer.error))
+            except TimeoutError:
+                answers.put_nowait(False)
+
+        asking = [asyncio.create_task(ask(control)) for control in self._controls]
+        try:
+            good = False
+            for _ in asking:  # the first that is reached decides
+                if good := await answers.get():
+                    break
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            self._open.pop(number, None)
+        self._rounds.append((start, asyncio.get_running_loop().time(), good))
+        self._decide()
+
+    def _decide(self) -> None:
+        """Settle all whose rounds are over."""
+        earliest = min(self._open.values(), default=self._next)
+        waiting, self._waiting = self._waiting, []
+        for sent, ended, local, verdict in waiting:
+            if min(earliest, self._next) <= ended:
+                self._waiting.append((sent, ended, local, verdict))
+                continue
+            lost = any(
+                not good and begin <= ended and sent <= end and not self._reached(local, begin, end)
+                for begin, end, good in self._rounds
+            )
+            verdict("lost" if lost else "bad")
+
+    async def close(self) -> None:
+        """Settle what waits (undecided: bad), stop asking."""
+        if self._timer is not None and self._waiting:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE + PERIOD + 0.5):
+                    while self._waiting:
+                        await asyncio.sleep(0.02)
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        waiting, self._waiting = self._waiting, []
+        for *_, verdict in waiting:
+            verdict("bad")
