@@ -1,0 +1,155 @@
+"""``build_plan``: cluster + catalogue + target -> plan. Pure: the same input always gives the same bytes.
+
+The work is spread over ``facts`` (what is there), ``passes`` and ``rolling`` (who does what after whom), ``visits``
+(the fewest visits that the needs allow), ``losses``, ``estimates`` and ``advice`` (what it means for the operator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from underway.core import advice
+from underway.core.drift import input_digests, merged_settings
+from underway.core.estimates import timed
+from underway.core.facts import Facts, gather, refuse
+from underway.core.losses import Losses, group_limits, role_limits
+from underway.core.model.base import replace
+from underway.core.model.cluster import Cluster
+from underway.core.model.plan import Plan, Stage, StageKind
+from underway.core.model.service import Catalogue
+from underway.core.model.state import HostRecord
+from underway.core.passes import Builder
+from underway.core.rolling import rolling
+
+WHY: dict[StageKind, str] = {
+    "preflight": "what must be true is checked on every host; nothing is changed",
+    "prepare": "new bits on every host; nothing is restarted, so no downtime is expected",
+    "expand": "what all hosts share gets what the new release adds; the old release keeps working",
+    "control": "the control plane, host by host, under its limits",
+    "data": "the data plane, host by host, once the control plane runs the new release",
+    "finalize": "no old or orphaned service is left, then pins are taken off",
+    "contract": "what only the old release used is removed",
+    "migrate": "data is moved over while the services run",
+    "verify": "the result is proven as a whole",
+}
+
+NO_RETURN: tuple[StageKind, ...] = ("finalize", "contract", "migrate")
+"""The first of these that a plan has is its point of no return: after it the old release cannot run."""
+
+
+def build_plan(
+    cluster: Cluster,
+    catalogue: Catalogue,
+    target: str,
+    *,
+    digests: Mapping[str, str],
+    known: Mapping[str, HostRecord] | None = None,
+    durations: Mapping[str, Sequence[float]] | None = None,
+    only: Collection[str] = (),
+) -> Plan:
+    """The plan that upgrades ``cluster`` from its release to ``target``.
+
+    ``digests`` are SHA-256 of input files by name, kept in ``Plan.inputs`` (``drift`` compares them). ``known`` is what
+    earlier runs recorded of hosts: one that runs the target already is in no rolling pass. ``durations`` are seconds
+    that passes took in past runs, by pass id or ``<stage>/<role>``. ``only`` names roles and hosts to be upgraded now;
+    the plan then ends before the point of no return. A cluster that is on the target already, hosts and all, gives a
+    plan without stages whose one warning says that there is nothing to do.
+
+    Raises ``Refused`` for a jump that is not supported, names that do not exist, limits that round to none or take a
+    whole service down, and ``OrderImpossible`` for an order that has a cycle; all problems of a kind at once, a line
+    each.
+    """
+    known = known or {}
+    facts = gather(cluster, catalogue, target, known, only)
+    roles, groups = role_limits(cluster), group_limits(cluster)
+    builder = Builder(facts)
+    idle = facts.catch_up and not any(facts.pending.values())
+    stages = () if idle else _stages(builder, cluster.policy.approvals)
+    losses = Losses(cluster, roles, groups, builder.passes).all()
+    refuse([*advice.dangers(facts, losses)])
+    passes = {}
+    visits: dict[tuple[str, str], int] = {}
+    for work in builder.passes.values():
+        if not work.once:
+            visits[work.stage, work.role] = visits.get((work.stage, work.role), 0) + 1
+    for name, work in builder.passes.items():
+        split = visits.get((work.stage, work.role), 0) > 1
+        p50, p90, basis = timed(work, builder.steps, durations or {}, split)
+        passes[name] = replace(work, p50=p50, p90=p90, basis=basis)
+    rollback = {} if idle else _rollback(builder)
+    told = {step.service for step in builder.steps.values()}
+    warned = advice.warnings(facts, stages, passes, builder.steps, roles, groups, losses, known)
+    if idle:
+        warned = iter((f"nothing to do: the cluster and all its hosts run {target}",))
+    return Plan(
+        cluster=cluster.name,
+        source=cluster.release,
+        target=target,
+        stages=stages,
+        passes=passes,
+        steps=builder.steps,
+        handlers={name: s.handlers for name, s in catalogue.services.items() if name in told and s.handlers},
+        gates={name: s.gate for name, s in catalogue.services.items() if name in facts.services and s.gate is not None},
+        hosts=cluster.hosts,
+        roles=roles,
+        groups=groups,
+        role_vars={name: role.vars for name, role in cluster.roles.items() if role.vars},
+        service_vars={name: s.vars for name, s in catalogue.services.items() if name in told and s.vars},
+        settings=merged_settings(cluster, facts.release),
+        rollback=rollback,
+        policy=cluster.policy,
+        probes=cluster.probes,
+        losses=losses,
+        warnings=(*warned, *builder.notes),
+        defaults=tuple(advice.defaults(facts, roles, builder.steps)),
+        inputs=input_digests(cluster, catalogue, target, digests, known),
+    )
+
+
+def _stages(builder: Builder, approvals: Sequence[str]) -> tuple[Stage, ...]:
+    facts = builder.facts
+    late = not facts.catch_up and not facts.outside
+    once = not facts.catch_up
+    made: dict[StageKind, list[str]] = {}
+    made["preflight"] = builder.per_host("preflight", "preflight") + builder.once_only("preflight", "preflight")
+    made["prepare"] = builder.per_host("prepare", "prepare") + builder.once_only("prepare", "prepare")
+    made["expand"] = builder.once_only("expand", "expand") if once else []
+    made["control"], made["data"] = rolling(builder)
+    made["finalize"] = builder.finalize() if late else []
+    made["contract"] = builder.once_only("contract", "contract") if late else []
+    made["migrate"] = builder.once_only("migrate", "migrate") if late else []
+    # What was verified during the visits is verified once more if something was changed for all since then.
+    changed = any(made[kind] for kind in NO_RETURN)
+    again = builder.per_host("verify", "verify", again=True) if changed else []
+    made["verify"] = again + (builder.once_only("verify", "verify") if not facts.outside else [])
+    no_return = next((kind for kind in NO_RETURN if made[kind]), None)
+    return tuple(
+        Stage(
+            kind=kind,
+            passes=tuple(ids),
+            why=WHY[kind],
+            approval=kind in approvals,
+            point_of_no_return=kind == no_return,
+        )
+        for kind, ids in made.items()
+        if ids
+    )
+
+
+def _rollback(builder: Builder) -> dict[str, tuple[str, ...]]:
+    """Role -> steps that undo its visits, services in reverse order of their needs."""
+    facts: Facts = builder.facts
+    found = {}
+    for role in facts.members:
+        steps = [
+            builder.step(step)
+            for service in reversed(builder.in_order(role))
+            if facts.members[role] and (spec := facts.service(service).phases.get("rollback"))
+            for step in spec.steps
+        ]
+        if steps:
+            found[role] = tuple(steps)
+    return found
+
+
+__all__ = ["build_plan"]

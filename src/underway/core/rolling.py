@@ -1,0 +1,176 @@
+"""The rolling stages: visits become passes of ``control`` and ``data``, each edge with its reason. Pure.
+
+Assumptions
+    1. ``gather`` has refused unknown names, cycles of services and cycles of roles; a cycle of both is found here.
+Invariants
+    1. Each host that is to be upgraded is in every rolling pass of its role, and in no other role's.
+    2. A pass is in ``control`` if it has a service of that plane, or if such a pass waits for it; else in ``data``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from underway.core import graphs
+from underway.core.facts import Facts, refuse
+from underway.core.model.base import replace
+from underway.core.model.plan import Edge, StageKind
+from underway.core.model.service import Phase
+from underway.core.names import natural, ordered, span
+from underway.core.ordering import Needs, Unit, mixed_cycles
+from underway.core.passes import Builder, why_visit
+from underway.core.visits import Visit, arrange
+from underway.errors import OrderImpossible
+
+VISIT: tuple[Phase, ...] = ("drain", "upgrade", "undrain", "verify")
+"""Phases of a rolling visit, in order. The drain goes against the needs: who needs others lets go first."""
+
+ONCE_RANK: Mapping[Phase, int] = {"drain": 0, "upgrade": 1, "undrain": 3}
+"""Where a once-only phase stands among its service's visits (which are 2); a once-only ``verify`` is the last stage."""
+
+
+def rolling(builder: Builder) -> tuple[list[str], list[str]]:
+    """Make the passes of ``control`` and of ``data``; their ids, each after what it waits for.
+
+    Raises ``OrderImpossible``, or ``Refused`` where ``only`` leaves out hosts that others wait for.
+    """
+    facts = builder.facts
+    roles = facts.cluster.roles
+    once: dict[str, tuple[str, Phase, str, str]] = {}  # group -> service, phase, host, role
+    for phase in ONCE_RANK:
+        for service in facts.once(phase):
+            host, role, _ = facts.primary(service)
+            if host in facts.pending[role] or host in facts.outside:
+                once[f"{service}:{phase}"] = (service, phase, host, role)
+    left_out = {role: [host for host in facts.members[role] if host in facts.outside] for role in roles}
+    units = _units(builder, left_out)
+    units += [Unit(group, service, ONCE_RANK[phase]) for group, (service, phase, _, _) in once.items()]
+    needs = Needs(builder.needs, {unit.service for unit in units})
+    after = _after(facts, units, {group: role for group, (_, _, _, role) in once.items()})
+    problems: list[str | OrderImpossible] = [*mixed_cycles(units, needs, after, roles)]
+    refuse(problems)
+    found = arrange(units, needs, after, roles)
+    if not found.exact:
+        builder.notes.append("the search for the fewest visits was cut short: another order may need fewer")
+    visits = found.visits
+    before = {index: [other for other, _ in visit.after] for index, visit in enumerate(visits)}
+    above = graphs.ancestors(list(range(len(visits))), before)
+    control, because = _control(facts, visits, above)
+    missing = {
+        index: [once[visit.group][2]] if visit.group in once else left_out[visit.group]
+        for index, visit in enumerate(visits)
+        if (visit.group in once and once[visit.group][2] in facts.outside) or left_out.get(visit.group)
+    }
+    kept = {
+        index
+        for index, visit in enumerate(visits)
+        if (index not in missing if visit.group in once else facts.pending[visit.group])
+    }
+    refuse([*_left_out(facts, visits, above, control, kept, missing)])
+    names: dict[int, str] = {}
+    keys = [(natural(visit.group), visit.number) for visit in visits]
+    stages: dict[StageKind, list[str]] = {"control": [], "data": []}
+    for kind, ids in stages.items():
+        inside = [index for index in kept if (index in control) == (kind == "control")]
+        for index in graphs.topological(inside, before, keys.__getitem__):
+            visit = visits[index]
+            if visit.group in once:
+                names[index] = builder.once(kind, once[visit.group][1], visit.services[0])
+            else:
+                names[index] = _visit(builder, kind, visit)
+            ids.append(names[index])
+    for index, name in names.items():
+        work = builder.passes[name]
+        edges = tuple(
+            Edge(before=names[other], after=name, reason=reason)
+            for other, reason in visits[index].after
+            if other in names and builder.passes[names[other]].stage == work.stage
+        )
+        why = work.why
+        if index in because and because[index] in names:
+            why += f"{'; ' if why else ''}in the control stage because {names[because[index]]} waits for it"
+        builder.passes[name] = replace(work, after=edges, why=why)
+    return stages["control"], stages["data"]
+
+
+def _visit(builder: Builder, kind: StageKind, visit: Visit) -> str:
+    facts, role = builder.facts, visit.group
+    return builder.add(
+        builder.visit_id(kind, visit),
+        kind,
+        role,
+        visit.services,
+        facts.pending[role],
+        builder.legs(visit.services, VISIT, once=False),
+        why_visit(visit),
+        canaries=facts.canaries[role],
+    )
+
+
+def _units(builder: Builder, left_out: Mapping[str, Sequence[str]]) -> list[Unit]:
+    """Services with work at a visit, on roles that have hosts to upgrade (in this plan or another one)."""
+    facts = builder.facts
+    return [
+        Unit(role, service, 2)
+        for role in facts.members
+        if facts.pending[role] or left_out[role]
+        for service in builder.in_order(role)
+        if any(facts.phase(service, phase, once=False) for phase in VISIT)
+    ]
+
+
+def _after(facts: Facts, units: Sequence[Unit], once_role: Mapping[str, str]) -> dict[str, set[str]]:
+    """Group -> groups that must be finished first, from the roles' ``after``, through roles without work."""
+    after = {name: role.after for name, role in facts.cluster.roles.items()}
+    closed: dict[str, set[str]] = {}
+    for role in graphs.topological(after, after, natural):
+        closed[role] = set(after[role]).union(*(closed[other] for other in after[role]))
+    found: dict[str, set[str]] = {}
+    for group in ordered({unit.group for unit in units}):
+        earlier = closed[once_role.get(group, group)]
+        found[group] = earlier | {once for once, role in once_role.items() if role in earlier}
+    return found
+
+
+def _control(facts: Facts, visits: Sequence[Visit], above: Mapping[int, set[int]]) -> tuple[set[int], dict[int, int]]:
+    """Visits of the control stage, and for those that are there only for another's sake: whose."""
+    own = [
+        index
+        for index, visit in enumerate(visits)
+        if any(facts.service(name).plane == "control" for name in visit.services)
+    ]
+    control = set(own)
+    because: dict[int, int] = {}
+    for index in own:
+        for other in sorted(above[index]):
+            if other not in control:
+                control.add(other)
+                because[other] = index
+    return control, because
+
+
+def _left_out(
+    facts: Facts,
+    visits: Sequence[Visit],
+    above: Mapping[int, set[int]],
+    control: set[int],
+    kept: set[int],
+    missing: Mapping[int, Sequence[str]],
+) -> list[str]:
+    """Hosts that ``only`` leaves out although what it keeps comes after them (P2)."""
+    wanted: dict[int, int] = {}
+    for index in sorted(kept):
+        earlier = above[index] | (control if index not in control else set())
+        for other in sorted(earlier & set(missing)):
+            if visits[other].group != visits[index].group:
+                wanted.setdefault(other, index)
+    told: dict[tuple[str, str], str] = {}
+    for other, index in wanted.items():
+        later, first = visits[index], visits[other]
+        told.setdefault(
+            (first.group, later.group),
+            f"{later.services[0]} ({later.group}) comes after {first.services[0]} ({first.group}), and "
+            f"{span(missing[other])} {'are' if len(missing[other]) > 1 else 'is'} left out but not on "
+            f"{facts.target} yet",
+        )
+    return list(told.values())
