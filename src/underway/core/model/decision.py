@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -63,7 +64,7 @@ class Decision:
 
     revision: int
     grants: tuple[Grant, ...]
-    reasons: dict[str, Reason]
+    reasons: Mapping[str, Reason]
     verdicts: tuple[Verdict, ...] = ()
     halt: Reason | None = None
     stage: str = ""

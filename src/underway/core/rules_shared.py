@@ -1,0 +1,419 @@
+"""Rows of the rule table about the run, a pass, or a slot: each answer serves all hosts that wait for the same."""
+
+from __future__ import annotations
+
+from underway.core.layout import Visit
+from underway.core.model.plan import Edge
+from underway.core.rulebook import IdleCase, Look, PassCase, Rule, Said, SlotCase, said
+from underway.core.tally import Unit
+from underway.core.words import clean, duration, moment, plural, some
+
+# --- the run: all hosts that are not at work -------------------------------------------------------------------------
+
+
+def is_aborted(look: Look) -> bool:
+    return look.run.state == "aborted"
+
+
+def say_aborted(look: Look) -> Said:
+    return said(f"the run was aborted{_by(look)}")
+
+
+def is_over(look: Look) -> bool:
+    return look.run.state == "done"
+
+
+def say_over(look: Look) -> Said:  # noqa: ARG001  rows of a section have one shape
+    return said("the run is done; this was left out of it")
+
+
+def is_paused(look: Look) -> bool:
+    return look.run.state == "paused"
+
+
+def say_paused(look: Look) -> Said:
+    return said(f"the run is paused{_by(look)} (underway resume)")
+
+
+def _by(look: Look) -> str:
+    by = f" by {clean(look.run.by, 100)}" if look.run.by else ""
+    return by + (f": {clean(look.run.reason, 200)}" if look.run.reason else "")
+
+
+def budget_used(look: Look) -> bool:
+    return len(look.troubled) >= max(1, look.policy.failure_budget)
+
+
+def say_budget_used(look: Look) -> Said:
+    order = look.layout.order
+    names = sorted(look.troubled, key=lambda host: order.get(host, len(order)))
+    listed = some([f"{name} {look.troubled[name]}" for name in names])
+    budget = max(1, look.policy.failure_budget)
+    return said(
+        f"halted: {plural(len(names), 'host')} in trouble ({listed}), the failure budget is {budget} "
+        f"(underway retry, or skip)",
+        hosts=len(names),
+        budget=budget,
+    )
+
+
+def _spent(look: Look) -> list[str]:
+    return sorted(
+        service for service, most in look.policy.outage_budget.items() if look.outage.get(service, 0.0) > most
+    )
+
+
+def outage_spent(look: Look) -> bool:
+    return bool(_spent(look))
+
+
+def say_outage_spent(look: Look) -> Said:
+    budgets = look.policy.outage_budget
+    parts = [
+        f"{name} was down for {duration(look.outage.get(name, 0.0))} of {duration(budgets[name])} allowed"
+        for name in _spent(look)
+    ]
+    return said(f"halted: {', '.join(parts)} (raise the budget to go on)", services=", ".join(_spent(look)))
+
+
+def all_held(look: Look) -> bool:
+    return look.hold_all is not None
+
+
+def say_all_held(look: Look) -> Said:
+    assert look.hold_all is not None
+    why = f": {clean(look.hold_all.reason, 200)}" if look.hold_all.reason else ""
+    return said(f"all hosts are held by {clean(look.hold_all.by, 100) or 'an operator'}{why} (underway release '*')")
+
+
+RUN_ROWS: tuple[Rule[Look], ...] = (
+    # An operator's word about the run comes before everything that the program found out.
+    Rule("aborted", "aborted", is_aborted, say_aborted),
+    Rule("run-done", "run-done", is_over, say_over),
+    Rule("paused", "paused", is_paused, say_paused),
+    # A bad release must not roll through the fleet (D4): the default budget is one host.
+    Rule("halted-failures", "halted-failures", budget_used, say_budget_used),
+    # What the users see counts as much as what the hosts say.
+    Rule("halted-outage", "halted-outage", outage_spent, say_outage_spent),
+    # A hold on `*` is a hold on each.
+    Rule("all-held", "held", all_held, say_all_held),
+)
+
+# --- hosts without work in the present stage -------------------------------------------------------------------------
+
+
+def nothing_left(case: IdleCase) -> bool:
+    return case.next < 0
+
+
+def say_nothing_left(case: IdleCase) -> Said:  # noqa: ARG001  rows of a section have one shape
+    return said("done")
+
+
+def always(case: IdleCase) -> bool:  # noqa: ARG001  the last row of its section
+    return True
+
+
+def say_stage_waits(case: IdleCase) -> Said:
+    look = case.look
+    present, then = look.present, look.layout.stages[case.next]
+    left = look.left(look.stage)
+    return said(
+        f"waits for stage {then.kind}: {plural(left, 'action')} of stage {present.kind} not finished",
+        stage=then.kind,
+        present=present.kind,
+        left=left,
+    )
+
+
+IDLE_ROWS: tuple[Rule[IdleCase], ...] = (
+    Rule("done", "done", nothing_left, say_nothing_left),
+    # The barrier (P2): a stage begins when the one before is finished on every host, also on silent and held ones.
+    Rule("stage-waits", "stage-waits", always, say_stage_waits),
+)
+
+# --- a pass of the present stage -------------------------------------------------------------------------------------
+
+
+def approval_missing(case: PassCase) -> bool:
+    look, stage = case.look, case.look.present
+    return (stage.approval or stage.kind in look.policy.approvals) and stage.kind not in look.approvals
+
+
+def say_approval_missing(case: PassCase) -> Said:
+    stage = case.look.present
+    note = ", the point of no return" if stage.point_of_no_return else ""
+    verb = "finalize" if stage.kind == "finalize" else f"approve {stage.kind}"
+    return said(f"stage {stage.kind}{note}, waits for an approval (underway {verb})", stage=stage.kind)
+
+
+def _closed_edge(case: PassCase) -> tuple[Edge, Visit | None] | None:
+    look = case.look
+    for edge in case.visit.after:
+        before = look.layout.visits.get(edge.before)
+        if before is None or look.unfinished[before] or look.unproven.get(before):
+            return edge, before
+    return None
+
+
+def order_open(case: PassCase) -> bool:
+    return _closed_edge(case) is not None
+
+
+def say_order(case: PassCase) -> Said:
+    found = _closed_edge(case)
+    assert found is not None
+    edge, before = found
+    because = f" ({clean(edge.reason, 200)})" if edge.reason else ""
+    if before is None:
+        return said(f"ordered after {edge.before}, which the plan does not have: make a new plan", before=edge.before)
+    left = case.look.unfinished[before]
+    if left:
+        state = f"{left} of {plural(len(before.members), 'host')} not done"
+    else:
+        state = f"{_names(case.look, before)} not healthy"
+    return said(f"waits for {before.id}: {state}{because}", before=before.id, left=left)
+
+
+def _names(look: Look, visit: Visit) -> str:
+    return some(sorted(look.unproven[visit], key=lambda host: look.layout.order[host]))
+
+
+def _sick_before(case: PassCase) -> Visit | None:
+    if not case.visit.rolling:
+        return None
+    for visit, hosts in case.look.unproven.items():
+        if hosts and visit.stage < case.visit.stage:
+            return visit
+    return None
+
+
+def earlier_unhealthy(case: PassCase) -> bool:
+    return _sick_before(case) is not None
+
+
+def say_earlier_unhealthy(case: PassCase) -> Said:
+    before = _sick_before(case)
+    assert before is not None
+    return said(f"waits for {before.id}: {_names(case.look, before)} not healthy any more", before=before.id)
+
+
+def window_closed(case: PassCase) -> bool:
+    return case.visit.rolling and not case.look.window.open
+
+
+def say_window_closed(case: PassCase) -> Said:
+    opens = case.look.window.opens
+    when = f"opens {moment(opens)}" if opens else "none opens in the days to come"
+    return said(f"outside the maintenance windows: the next {when}", until=opens)
+
+
+def window_too_short(case: PassCase) -> bool:
+    return case.visit.rolling and case.look.now >= case.look.window.closes - case.visit.p90
+
+
+def say_window_too_short(case: PassCase) -> Said:
+    window = case.look.window
+    after = f"; the next opens {moment(window.opens)}" if window.opens else ""
+    return said(
+        f"its p90 of {duration(case.visit.p90)} does not fit before the window closes {moment(window.closes)}{after}",
+        until=window.opens,
+        p90=case.visit.p90,
+    )
+
+
+PASS_ROWS: tuple[Rule[PassCase], ...] = (
+    # Of the whole stage: an operator wants to look before it begins.
+    Rule("approval", "approval-wanted", approval_missing, say_approval_missing),
+    # What it needs must be done and well, on every host of the frozen inventory (P2, D2, D3).
+    Rule("order", "order", order_open, say_order),
+    # The same between stages: do not take more out while what everything needs is sick.
+    Rule("earlier-unhealthy", "order", earlier_unhealthy, say_earlier_unhealthy),
+    # Outside a window nothing is taken out of service, and nothing that would run past its end.
+    Rule("window-closed", "window-closed", window_closed, say_window_closed),
+    Rule("window-too-short", "window-too-short", window_too_short, say_window_too_short),
+)
+
+# --- a slot ----------------------------------------------------------------------------------------------------------
+
+
+def executor_away(case: SlotCase) -> bool:
+    return any(name in case.look.at_work for name in case.visit.executors)
+
+
+def say_executor_away(case: SlotCase) -> Said:
+    name = next(name for name in case.visit.executors if name in case.look.at_work)
+    return said(f"waits for {name}, which does a part of it and is at work on {case.look.at_work[name].id}", host=name)
+
+
+def executes_for_others(case: SlotCase) -> bool:
+    return bool(case.executor) and case.look.executing.get(case.executor, 0) > 0
+
+
+def say_executes_for_others(case: SlotCase) -> Said:
+    number = case.look.executing[case.executor]
+    return said(f"executes a part of {plural(number, 'action')} of other hosts; waits until they are finished")
+
+
+def canary_first(case: SlotCase) -> bool:
+    return not case.canary and case.visit.canaries > 0 and bool(case.look.canaries_open(case.visit))
+
+
+def say_canary_first(case: SlotCase) -> Said:
+    waiting = case.look.canaries_open(case.visit)
+    return said(f"waits for the canaries of {case.visit.id}: {some(waiting)} not done and healthy", left=len(waiting))
+
+
+def _no_slot(unit: Unit, case: SlotCase) -> Said:
+    return said(
+        f"waits for a slot: {unit.label} has {unit.use(case.look.layout.order)}",
+        used=len(unit.members),
+        limit=unit.limit,
+        unit=unit.name,
+    )
+
+
+def _zero(case: SlotCase) -> Unit | None:
+    units = case.spot.wide if case.visit.rolling else (case.look.parallel,)
+    return next((unit for unit in units if unit.limit is not None and unit.limit <= 0), None)
+
+
+def limit_zero(case: SlotCase) -> bool:
+    return _zero(case) is not None
+
+
+def say_limit_zero(case: SlotCase) -> Said:
+    unit = _zero(case)
+    assert unit is not None
+    return said(f"{unit.label} has a limit of 0: held, no host moves", unit=unit.name)
+
+
+def _full(case: SlotCase, kind: str) -> Unit | None:
+    if not case.visit.rolling:
+        return None
+    for unit in case.spot.wide:
+        if unit.kind == kind and not unit.fits(case.counted):
+            return unit
+    return None
+
+
+def role_full(case: SlotCase) -> bool:
+    return _full(case, "role") is not None
+
+
+def say_role_full(case: SlotCase) -> Said:
+    unit = _full(case, "role")
+    assert unit is not None
+    return _no_slot(unit, case)
+
+
+def group_full(case: SlotCase) -> bool:
+    return _full(case, "group") is not None
+
+
+def say_group_full(case: SlotCase) -> Said:
+    unit = _full(case, "group")
+    assert unit is not None
+    return _no_slot(unit, case)
+
+
+def total_full(case: SlotCase) -> bool:
+    return _full(case, "total") is not None
+
+
+def say_total_full(case: SlotCase) -> Said:
+    unit = _full(case, "total")
+    assert unit is not None
+    return _no_slot(unit, case)
+
+
+def parallel_full(case: SlotCase) -> bool:
+    return not case.visit.rolling and not case.look.parallel.fits(case.placed)
+
+
+def say_parallel_full(case: SlotCase) -> Said:
+    unit = case.look.parallel
+    return said(
+        f"waits for its turn: {len(unit.members)} of {unit.limit} at work at once in stage {case.look.present.kind}",
+        used=len(unit.members),
+        limit=unit.limit,
+    )
+
+
+def once_at_work(case: SlotCase) -> bool:
+    visit = case.visit
+    return visit.once and any(of is visit for of in case.look.at_work.values())
+
+
+def say_once_at_work(case: SlotCase) -> Said:
+    return said(f"{case.visit.id} is done by one host at a time, and one is at it")
+
+
+SLOT_ROWS: tuple[Rule[SlotCase], ...] = (
+    # A machine does one thing at a time: a balancer that is being upgraded drains nobody, and the other way round.
+    Rule("executor-away", "busy-elsewhere", executor_away, say_executor_away),
+    Rule("executes-for-others", "busy-elsewhere", executes_for_others, say_executes_for_others),
+    # 0 means held, not "no limit" (D1); said before anything that looks like it would pass by itself.
+    Rule("limit-zero", "limit-zero", limit_zero, say_limit_zero),
+    # The first of a kind show what the rest would suffer.
+    Rule("canary-first", "canary-first", canary_first, say_canary_first),
+    # P1, from the narrowest unit to the widest: the first that is full is the one to raise.
+    Rule("role-limit", "role-limit", role_full, say_role_full),
+    Rule("group-limit", "group-limit", group_full, say_group_full),
+    Rule("total-limit", "total-limit", total_full, say_total_full),
+    # Nothing is taken out of service here, but network and disks of a site have limits too.
+    Rule("parallel-limit", "parallel-limit", parallel_full, say_parallel_full),
+    # A schema change must never run twice at once.
+    Rule("once", "parallel-limit", once_at_work, say_once_at_work),
+)
+
+# --- a failure domain ------------------------------------------------------------------------------------------------
+
+
+def domain_zero(case: SlotCase) -> bool:
+    unit = case.spot.domain
+    return case.visit.rolling and unit is not None and unit.limit is not None and unit.limit <= 0
+
+
+def say_domain_zero(case: SlotCase) -> Said:
+    unit = case.spot.domain
+    assert unit is not None
+    return said(f"{unit.label} has a limit of 0: held, no host moves", unit=unit.name)
+
+
+def domain_full(case: SlotCase) -> bool:
+    unit = case.spot.domain
+    return case.visit.rolling and unit is not None and not unit.fits(case.counted)
+
+
+def say_domain_full(case: SlotCase) -> Said:
+    unit = case.spot.domain
+    assert unit is not None
+    return _no_slot(unit, case)
+
+
+def too_many_domains(case: SlotCase) -> bool:
+    most, unit = case.look.policy.domains_at_once, case.spot.domain
+    if not most or unit is None or not case.visit.rolling:
+        return False
+    active = case.look.tally.domains_down
+    return unit.name not in active and len(active) >= most
+
+
+def say_too_many_domains(case: SlotCase) -> Said:
+    active = case.look.tally.domains_down
+    return said(
+        f"waits for its failure domain: {len(active)} of {case.look.policy.domains_at_once} at once have hosts down "
+        f"({some(sorted(active))})",
+        domains=", ".join(sorted(active)[:10]),
+    )
+
+
+DOMAIN_ROWS: tuple[Rule[SlotCase], ...] = (
+    # A percentage of a small domain may come to none.
+    Rule("domain-zero", "limit-zero", domain_zero, say_domain_zero),
+    # A rack or a zone is lost as one: what is out of it already is all that may be.
+    Rule("domain-limit", "domain-limit", domain_full, say_domain_full),
+    # Replicas lie in different domains: take from one (or a few) at a time.
+    Rule("domains-at-once", "domains-at-once", too_many_domains, say_too_many_domains),
+)
