@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
-from underway_runner.errors import Busy, Refused
+from underway_runner.errors import Busy
 from underway_runner.follow import is_at_work
 from underway_runner.history import outcome
 from underway_runner.journal import Journal, read
@@ -19,15 +19,15 @@ from underway_runner.start import at_work, end_leftovers
 
 
 def cancel(directory: Path, where: Mapping[str, Any]) -> Dict[str, Any]:
-    """Cancel the leg of this ticket. Raises Refused if the host never took it, Busy if something else is at work."""
+    """Cancel the leg of this ticket. Raises Busy if something else is at work.
+
+    A ticket that has not come yet is cancelled, too: when it comes (it may be on its way) it is not begun.
+    """
     deadline = time.monotonic() + PATIENCE + 5.0
     while time.monotonic() < deadline:
         lines = read(directory)
         if outcome(lines, where["run"], where["action"], where["leg"], where["token"]):
             return {"kind": "cancelled", "text": "had ended before"}
-        accepted = {"kind": "accepted", **where}
-        if not any(all(line.get(key, 0) == value for key, value in accepted.items()) for line in lines):
-            raise Refused(f"token {where['token']} of {where['action']} was never accepted here: nothing to cancel")
         holder = at_work(directory)
         if holder and is_at_work(directory, where):
             with contextlib.suppress(ProcessLookupError):

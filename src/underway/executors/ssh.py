@@ -1,0 +1,127 @@
+"""Hosts over SSH, by ssh(1): its configuration, keys and agents are the operator's own, host keys are always checked.
+
+SSH is transport only. What was done is asked of the host's runner; a connection that broke says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from underway.core.model.cluster import Host
+from underway.errors import Refused
+from underway.executors.stream import StreamExecutor
+
+DEFAULT_PYTHON = "/opt/underway/bin/python"
+"""The runner's interpreter on a host that names none."""
+
+_ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?")
+
+_SOCKET_PATH = 107
+"""Longest path of a Unix socket; ssh adds ``/``, 40 characters for ``%C`` and a suffix of up to 17 while it binds."""
+
+
+class SshExecutor(StreamExecutor):
+    """``known_hosts``: the only file that host keys are looked up in. ``control``: directory (0700) of the connections
+    that calls to one host share. ``identity``: a private key file, where ssh's own choice is not wanted.
+
+    ``options``: more options of ssh, as ``Name=value`` (they cannot weaken the check of host keys).
+    """
+
+    def __init__(
+        self,
+        known_hosts: Path,
+        control: Path,
+        identity: Path | None = None,
+        vault_password: str | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        super().__init__(vault_password)
+        self._known_hosts = known_hosts.absolute()
+        self._identity = identity
+        self._options = tuple(options)
+        self._own_control = ""
+        control = control.absolute()
+        if len(str(control)) + 58 > _SOCKET_PATH:
+            self._own_control = tempfile.mkdtemp(prefix="underway-")
+            control = Path(self._own_control)
+        control.mkdir(mode=0o700, parents=True, exist_ok=True)
+        control.chmod(0o700)
+        self._control = control
+        self._used: dict[str, Host] = {}
+
+    def command(self, host: Host, verb: str, arguments: Sequence[str]) -> list[str]:
+        """ssh's command line for a verb of the runner. Raises Refused for a name that ssh or a shell could misread."""
+        self._used[host.name] = host
+        where = ["--dir", host.directory] if host.directory else []
+        remote = [host.python or DEFAULT_PYTHON, "-m", "underway_runner", verb, *where, *arguments]
+        return [*self._ssh(host), "--", self._address(host), shlex.join(remote)]
+
+    def close(self) -> None:
+        """End the calls and the shared connections; work on hosts goes on."""
+        super().close()
+        for host in self._used.values():
+            with contextlib.suppress(OSError, Refused, subprocess.TimeoutExpired):
+                leave = [*self._ssh(host), "-O", "exit", "--", self._address(host)]
+                subprocess.run(leave, capture_output=True, timeout=5, check=False)
+        self._used.clear()
+        if self._own_control:
+            shutil.rmtree(self._own_control, ignore_errors=True)
+
+    def _address(self, host: Host) -> str:
+        address = host.address or host.name
+        if not _ADDRESS.fullmatch(address):
+            raise Refused(f"{host.name}: address {address!r}: expected a host name or an IP address")
+        return address
+
+    def _ssh(self, host: Host) -> list[str]:
+        if host.user and not _USER.fullmatch(host.user):
+            raise Refused(f"{host.name}: user {host.user!r}: expected a plain user name")
+        if not 0 < host.port < 65536:
+            raise Refused(f"{host.name}: port {host.port}: expected 1 to 65535")
+        # For an option that is given twice ssh takes the first: ours stand before those of the caller and the files.
+        options = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            f"UserKnownHostsFile={_quoted(self._known_hosts)}",
+            "GlobalKnownHostsFile=/dev/null",
+            "UpdateHostKeys=no",
+            "VerifyHostKeyDNS=no",
+            "CheckHostIP=no",
+            "ForwardAgent=no",
+            "ForwardX11=no",
+            "ClearAllForwardings=yes",
+            "PermitLocalCommand=no",
+            "RequestTTY=no",
+            "ControlMaster=auto",
+            f'ControlPath={_quoted(self._control)[:-1]}/%C"',
+            "ControlPersist=60",
+            "ConnectTimeout=10",
+            "ServerAliveInterval=5",
+            "ServerAliveCountMax=3",
+            "LogLevel=ERROR",
+        ]
+        if self._identity is not None:
+            options += [f"IdentityFile={_quoted(self._identity.absolute())}", "IdentitiesOnly=yes"]
+        command = ["ssh", "-T", "-p", str(host.port)]
+        for option in (*options, *self._options):
+            command += ["-o", option]
+        if host.user:
+            command += ["-l", host.user]
+        return command
+
+
+def _quoted(path: Path) -> str:
+    """A path as an option's value: ``%`` is ssh's own sign, quotes keep blanks together."""
+    text = os.fspath(path).replace("%", "%%")
+    if '"' in text:
+        raise Refused(f"{path}: a path with a double quote cannot be given to ssh (move the state directory)")
+    return f'"{text}"'
