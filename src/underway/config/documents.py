@@ -176,6 +176,8 @@ class AuthFile(Fragment):
     user: str = Field(min_length=1, max_length=255, description="User name.")
     project: str = Field(default="", max_length=255, description="Project name.")
     domain: str = Field(default="Default", min_length=1, max_length=255, description="Domain of user and project.")
+    user_domain: str = Field(default="", max_length=255, description="Domain of the user, where it is another.")
+    project_domain: str = Field(default="", max_length=255, description="Domain of the project, where it is another.")
     password_file: str = Field(min_length=1, description="File with the password, relative to this file.")
 
 
@@ -190,8 +192,11 @@ class KeystoneFile(AuthFile):
 class CleanupFile(Fragment):
     """How a write probe deletes what it created."""
 
-    url: str = Field(description="What to delete; '{id}' stands for the id in the answer.")
+    url: str = Field(description="What to delete: with {id} of the answer, or the {unique} name.")
     method: Literal["DELETE", "POST"] = Field(default="DELETE", description="Method of the deletion.")
+    id: str = Field(default="", max_length=200, description="Where the id is in the JSON answer, such as project.id.")
+    list: str = Field(default="", description="URL that lists what has the {unique} name, to find a lost answer's.")
+    items: str = Field(default="", max_length=200, description="Where the list is in its JSON answer.")
 
 
 def _status(value: object) -> list[int]:

@@ -74,7 +74,7 @@ def _name(name: str, value: Any) -> Wrong | None:
             "ansible-variable", f"'{name}' may not be set: it could redirect Ansible", _OWN_KEY.get(name, allowed)
         )
     if name == "ansible_python_interpreter":
-        fine = isinstance(value, str) and re.fullmatch(r"/[A-Za-z0-9._/+-]{1,200}", value, re.ASCII)
+        fine = isinstance(value, str) and bool(re.fullmatch(r"/[A-Za-z0-9._/+-]{1,200}", value, re.ASCII))
     else:
         fine = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 3600
     return None if fine else Wrong("ansible-variable", f"'{name}' has the value {shown(value)}, which may not be")
@@ -110,7 +110,7 @@ def _scalar(name: str, value: Any, pattern: re.Pattern[str]) -> tuple[Severity, 
         if _KEY_BLOCK.search(value):
             return "error", Wrong("inline-secret", "a private key stands here openly", _USE_VAULT)
     named = pattern.search(name) is not None and name.lower() not in _NOT_SECRET and not _is_path(name, value)
-    filled = isinstance(value, int | float | str) and not isinstance(value, bool) and value != ""
+    filled: bool = isinstance(value, int | float | str) and not isinstance(value, bool) and value != ""
     if named and filled and not (isinstance(value, str) and value.lstrip().startswith("{{")):
         return "error", Wrong("inline-secret", f"the value of {shown(name)} stands here openly", _USE_VAULT)
     if isinstance(value, str) and 40 <= len(value) <= 512 and _BASE64.fullmatch(value) and _entropy(value) > 4.5:

@@ -1,0 +1,136 @@
+"""What spans the keys of services and releases: steps, handlers, needs, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from underway.config import names
+from underway.config.crosscheck import Known, Loc, duplicates, unknown
+from underway.config.documents import PhaseFile, ReleaseFile, ServiceFile
+from underway.config.graph import cycles
+from underway.config.located import Document
+from underway.config.secrets import variables
+from underway.config.tasks import check_task, check_tasks
+from underway.config.words import one_of, path_text, shown
+from underway.core.names import slug
+from underway.errors import Problem
+
+
+def check_service(doc: Document, service: ServiceFile, known: Known) -> Iterator[Problem]:
+    """Everything that is wrong with one service beyond the shape of its keys (probes: ``underway.config.probes``)."""
+    for index, need in enumerate(service.needs):
+        if known.complete:
+            yield from unknown(doc, ("needs", index), need, "service", known.services)
+    yield from duplicates(doc, ("needs",), service.needs)
+    yield from variables(doc, ("vars",), service.vars)
+    handlers = set(_handler_names(service))
+    yield from _handlers(doc, service, handlers)
+    if service.gate is not None:
+        yield from check_task(doc, ("gate",), service.gate, handlers)
+    for phase, spec in service.phases.items():
+        if spec.on and known.complete:
+            yield from unknown(doc, ("phases", phase, "on"), spec.on, "service", known.services)
+        yield from _steps(doc, ("phases", phase), spec, handlers)
+
+
+def _handler_names(service: ServiceFile) -> Iterator[str]:
+    for handler in service.handlers:
+        if isinstance(handler.get("name"), str):
+            yield handler["name"]
+        listen = handler.get("listen", [])
+        yield from (one for one in (listen if isinstance(listen, list) else [listen]) if isinstance(one, str))
+
+
+def _handlers(doc: Document, service: ServiceFile, handlers: set[str]) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for index, handler in enumerate(service.handlers):
+        yield from check_task(doc, ("handlers", index), handler, handlers)
+        name = handler.get("name")
+        if not isinstance(name, str) or not name.strip():
+            yield doc.problem(("handlers", index), "handler", "the handler has no name", "tasks notify it by its name")
+            continue
+        first = seen.setdefault(slug(name), index)
+        if first != index:
+            line = doc.place(("handlers", first))[0]
+            message = f"handler {shown(name)} stands twice: here and at line {line}"
+            yield doc.problem(("handlers", index, "name"), "duplicate", message, "rename one")
+
+
+def _steps(doc: Document, at: Loc, spec: PhaseFile, handlers: set[str]) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for index, step in enumerate(spec.steps):
+        where: Loc = (*at, "steps", index)
+        if not any(letter.isascii() and letter.isalnum() for letter in step.step):
+            message = f"step {shown(step.step)} has no letter a-z and no digit"
+            yield doc.problem((*where, "step"), "text", message, "the step's id is made of these")
+        else:
+            first = seen.setdefault(slug(step.step), index)
+            if first != index:
+                line = doc.place((*at, "steps", first, "step"))[0]
+                message = f"step {shown(step.step)} stands twice in this phase: here and at line {line}"
+                yield doc.problem((*where, "step"), "duplicate-step", message, "rename one")
+        if not step.idempotent and step.check is None:
+            message = f"step {shown(step.step)} says nothing about running twice: interrupted, it waits for an operator"
+            hint = "add 'idempotent: true' if it may run again, or a 'check' that tells whether it happened"
+            yield doc.problem((*where, "step"), "not-idempotent", message, hint, severity="warning")
+        if step.check is not None:
+            yield from check_task(doc, (*where, "check"), step.check)
+        yield from check_tasks(doc, (*where, "tasks"), step.tasks, handlers)
+
+
+def check_needs(files: Mapping[str, tuple[Document, ServiceFile]]) -> Iterator[Problem]:
+    """Cycles among services, each at the place where it could be cut."""
+    edges = {name: list(service.needs) for name, (_, service) in files.items()}
+    for cycle in cycles(edges):
+        doc = files[cycle[0]][0]
+        message = f"the needs of services are a cycle: {path_text(cycle)}"
+        yield doc.problem(("needs", edges[cycle[0]].index(cycle[1])), "needs-cycle", message, "remove one of these")
+
+
+def check_use(
+    files: Mapping[str, tuple[Document, ServiceFile]], used: Mapping[str, Sequence[str]]
+) -> Iterator[Problem]:
+    """Services that refer to services which no role runs. ``used``: hosts by service."""
+    for name, (doc, service) in files.items():
+        if not used.get(name):
+            continue
+        for index, need in enumerate(service.needs):
+            if need in files and not used.get(need):
+                message = f"service {shown(need)} runs on no host: there is nothing to wait for"
+                yield doc.problem(("needs", index), "unused-service", message, severity="warning")
+        for phase, spec in service.phases.items():
+            if spec.on in files and not used.get(spec.on):
+                message = f"phase {phase} works on the hosts of {shown(spec.on)}, which runs on none"
+                hint = "add it to 'services' of a role that has hosts"
+                yield doc.problem(("phases", phase, "on"), "unused-service", message, hint)
+
+
+def check_release(doc: Document, release: ReleaseFile, known: Known) -> Iterator[Problem]:
+    """Everything that is wrong with one release beyond the shape of its keys."""
+    for index, source in enumerate(release.supports):
+        if source == release.release:
+            message = f"release {shown(source)} supports a jump from itself"
+            yield doc.problem(("supports", index), "self-jump", message, "name the releases before it")
+    yield from duplicates(doc, ("supports",), release.supports)
+    for service in release.services:
+        if known.complete and service not in known.services:
+            hint = one_of(service, sorted(known.services), "services")
+            yield doc.problem(
+                ("services", service), "unknown-service", f"unknown service {shown(service)}", hint, of="key"
+            )
+    for subject in release.notes:
+        wrong = names.name(subject, "subject")
+        if wrong:
+            yield doc.problem(("notes", subject), *wrong, of="key")
+    yield from variables(doc, ("vars",), release.vars)
+    seen: dict[tuple[str, str], int] = {}
+    for index, check in enumerate(release.checks):
+        where: Loc = ("checks", index)
+        if known.complete:
+            yield from unknown(doc, (*where, "service"), check.service, "service", known.services)
+        first = seen.setdefault((check.service, slug(check.check)), index)
+        if first != index:
+            line = doc.place(("checks", first, "check"))[0]
+            message = f"check {shown(check.check)} stands twice: here and at line {line}"
+            yield doc.problem((*where, "check"), "duplicate", message, "rename one")
+        yield from check_task(doc, (*where, "task"), check.task)

@@ -1,0 +1,310 @@
+"""The way in: ``load("cluster.yaml")`` gives the cluster and its catalogue, or every mistake of all files at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from underway.config import build, probes
+from underway.config.catalogue import check_needs, check_release, check_service, check_use
+from underway.config.crosscheck import Known, check_cluster, known_of
+from underway.config.documents import ClusterFile, Fragment, ReleaseFile, ServiceFile
+from underway.config.faults import examine
+from underway.config.limits import check_limits
+from underway.config.located import MAX_BYTES, MAX_SMALL_BYTES, Document, read
+from underway.config.names import Wrong
+from underway.config.paths import inside, root_of
+from underway.config.words import shown
+from underway.core.model.cluster import Cluster, Probe
+from underway.core.model.service import Catalogue
+from underway.errors import FileProblems, Problem
+
+CLUSTER_FILE = "cluster.yaml"
+MAX_FILES = 2000
+
+F = TypeVar("F", bound=Fragment)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What the files say.
+
+    ``digests``: SHA-256 by part of the input (cluster, catalogue, groups, hosts, policy, probes, releases, roles,
+    settings). ``problems``: warnings only. ``directory``: where the cluster's file lies, absolute.
+    """
+
+    cluster: Cluster
+    catalogue: Catalogue
+    digests: dict[str, str]
+    problems: tuple[Problem, ...] = ()
+    directory: Path = Path()
+
+
+@dataclass(slots=True)
+class _File(Generic[F]):
+    """A file that could be read, and what of it is usable."""
+
+    doc: Document
+    base: Path
+    fragment: F | None
+
+
+@dataclass(slots=True)
+class _Files:
+    """All files of a cluster, and what is wrong with them so far."""
+
+    path: Path
+    cluster: _File[ClusterFile] | None = None
+    services: dict[str, _File[ServiceFile]] = field(default_factory=dict)
+    releases: dict[str, _File[ReleaseFile]] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def base(self) -> Path:
+        return self.path.parent
+
+
+def load(path: Path | str) -> Inputs:
+    """Read ``cluster.yaml`` (or the one in a directory) and the services and releases that it names.
+
+    Raises ``FileProblems`` with every problem of all files, in reading order, warnings included; where there are
+    warnings only, they are in ``Inputs.problems``. Names no host and starts nothing.
+    """
+    given = Path(path)
+    files = _Files(given / CLUSTER_FILE if given.is_dir() else given)
+    _read_cluster(files)
+    _read_services(files)
+    _read_releases(files)
+    _cross(files)
+    named, templates = _probes(files)
+    whole = None
+    if not _errors(files.problems):
+        whole = _build(files, named, templates)
+    problems = _ordered(files)
+    if whole is None or _errors(problems):
+        raise FileProblems(problems)
+    cluster, catalogue = whole
+    return Inputs(cluster, catalogue, build.digests_of(cluster, catalogue), tuple(problems), files.base.resolve())
+
+
+def _errors(problems: Iterable[Problem]) -> bool:
+    return any(problem.severity == "error" for problem in problems)
+
+
+def _read(files: _Files, path: Path, kind: type[F], limit: int) -> _File[F] | None:
+    """One file; its problems are noted, and None is given where nothing of it could be read."""
+    try:
+        doc = read(path, str(path), limit)
+    except FileProblems as error:
+        files.problems.extend(error.problems)
+        return None
+    fragment, problems = examine(doc, kind)
+    # what the reading itself refused has no value to speak of: its second message would only be noise
+    refused = {(problem.line, problem.column) for problem in doc.problems if problem.severity == "error"}
+    files.problems.extend(doc.problems)
+    files.problems.extend(problem for problem in problems if (problem.line, problem.column) not in refused)
+    return _File(doc, path.parent, fragment)
+
+
+def _read_cluster(files: _Files) -> None:
+    files.cluster = _read(files, files.path, ClusterFile, MAX_BYTES)
+    if files.cluster is None:
+        files.known.complete = False
+    else:
+        files.known = known_of(files.cluster.doc.value)
+
+
+def _directory(files: _Files, text: str, at: tuple[str | int, ...], *, must_exist: bool) -> Path | None:
+    """A directory that ``cluster.yaml`` names, as it is shown in messages; None with a problem where there is none."""
+    found = inside(text, files.base, files.base)
+    severity, wrong = "error", None
+    if isinstance(found, Wrong):
+        wrong = found
+    elif not found.is_dir():
+        wrong = Wrong("missing", f"directory {shown(text)} does not exist", "make it, or name another")
+        severity = "error" if must_exist else "warning"
+    if wrong is None:
+        return Path(text) if Path(text).is_absolute() else files.base / text
+    files.known.complete = False
+    if files.cluster is None:
+        files.problems.append(Problem(str(files.path), 0, 0, *wrong))
+    elif severity == "error":
+        files.problems.append(files.cluster.doc.problem(at, *wrong))
+    else:
+        files.problems.append(files.cluster.doc.problem(at, *wrong, severity="warning"))
+    return None
+
+
+def _yaml_files(files: _Files, directory: Path) -> Iterator[Path]:
+    """The YAML files of a directory, in order of name; links that lead out of it are refused."""
+    count = 0
+    for path in sorted(directory.iterdir()):
+        if path.name.startswith(".") or path.suffix not in (".yaml", ".yml"):
+            continue
+        count += 1
+        if count > MAX_FILES:
+            message = f"more than {MAX_FILES:,} files"
+            files.problems.append(Problem(str(directory), 0, 0, "too-big", message))
+            return
+        root = root_of(directory, files.base)
+        found = inside(path.name, directory, root)
+        if isinstance(found, Wrong):
+            files.problems.append(Problem(str(path), 0, 0, found.code, f"the link leads out of {shown(str(root))}"))
+            continue
+        yield path
+
+
+def _read_services(files: _Files) -> None:
+    fragment = files.cluster.fragment if files.cluster is not None else None
+    directories = fragment.catalogue if fragment is not None else ["services"]
+    for index, text in enumerate(directories):
+        if files.cluster is None and not (files.base / text).is_dir():
+            continue  # the file that would say where services are has its own message
+        directory = _directory(files, text, ("catalogue", index), must_exist=True)
+        for path in _yaml_files(files, directory) if directory is not None else ():
+            file = _read(files, path, ServiceFile, MAX_SMALL_BYTES)
+            if file is None or file.fragment is None:
+                files.known.services.setdefault(path.stem, None)
+                continue
+            name = file.doc.value.get("service")
+            if not isinstance(name, str):
+                files.known.services.setdefault(path.stem, None)
+                continue
+            first = files.services.setdefault(name, file)
+            if first is not file:
+                message = f"service {shown(name)} is also defined in {first.doc.path}: none overrides the other"
+                files.problems.append(file.doc.problem(("service",), "defined-twice", message, "remove or rename one"))
+            files.known.services[name] = first.fragment
+
+
+def _read_releases(files: _Files) -> None:
+    cluster = files.cluster
+    text = cluster.fragment.releases if cluster is not None and cluster.fragment is not None else "releases"
+    if cluster is None and not (files.base / text).is_dir():
+        return
+    stated = cluster is not None and "releases" in cluster.doc.value
+    complete = files.known.complete
+    directory = _directory(files, text, ("releases",), must_exist=stated)
+    files.known.complete = complete  # that there are no releases makes no service unknown
+    for path in _yaml_files(files, directory) if directory is not None else ():
+        file = _read(files, path, ReleaseFile, MAX_SMALL_BYTES)
+        name = file.doc.value.get("release") if file is not None else None
+        if file is None or file.fragment is None or not isinstance(name, str):
+            files.known.targets.add(path.stem)
+            continue
+        first = files.releases.setdefault(name, file)
+        if first is not file:
+            message = f"release {shown(name)} is also defined in {first.doc.path}: none overrides the other"
+            files.problems.append(file.doc.problem(("release",), "defined-twice", message, "remove or rename one"))
+        files.known.targets.add(name)
+        files.known.sources.update(file.fragment.supports)
+    if directory is not None and not files.known.targets and cluster is not None:
+        message = f"no release in {shown(text)}: there is nothing to upgrade to"
+        files.problems.append(cluster.doc.problem(("releases",), "no-releases", message, severity="warning"))
+
+
+def _services(files: _Files) -> dict[str, tuple[Document, ServiceFile]]:
+    return {name: (file.doc, file.fragment) for name, file in files.services.items() if file.fragment is not None}
+
+
+def _used(files: _Files) -> dict[str, list[str]]:
+    """Hosts by service."""
+    used: dict[str, list[str]] = {}
+    cluster = files.cluster.fragment if files.cluster is not None else None
+    if cluster is not None:
+        for name, host in cluster.hosts.items():
+            role = cluster.roles.get(host.role)
+            for service in role.services if role is not None else ():
+                used.setdefault(service, []).append(name)
+    return used
+
+
+def _cross(files: _Files) -> None:
+    cluster = files.cluster
+    found = files.problems
+    if cluster is not None and cluster.fragment is not None:
+        found.extend(check_cluster(cluster.doc, cluster.fragment, files.known))
+        found.extend(check_limits(cluster.doc, cluster.fragment, files.known))
+        for name, host in cluster.fragment.hosts.items():
+            if host.python or host.directory or host.connection == "local":
+                found.extend(build.check_paths(cluster.doc, name, host, files.base))
+    services = _services(files)
+    for doc, service in services.values():
+        found.extend(check_service(doc, service, files.known))
+    found.extend(check_needs(services))
+    found.extend(check_use(services, _used(files)))
+    for file in files.releases.values():
+        if file.fragment is not None:
+            found.extend(check_release(file.doc, file.fragment, files.known))
+
+
+def _probes(files: _Files) -> tuple[dict[str, Probe], dict[str, dict[str, Probe]]]:
+    """The cluster's probes by name, and the templates of services by service and name."""
+    named: dict[str, Probe] = {}
+    templates: dict[str, dict[str, Probe]] = {}
+    cluster = files.cluster
+    if cluster is not None and cluster.fragment is not None:
+        known = files.known
+        for name, probe in cluster.fragment.probes.items():
+            at = ("probes", name)
+            wrong = list(probes.check_shape(cluster.doc, at, probe))
+            wrong += probes.check_names(cluster.doc, at, probe, known.services if known.complete else None, known.hosts)
+            paths, missing = probes.files_of(cluster.doc, at, probe, cluster.base, files.base)
+            if not _errors(wrong):
+                named[name] = probes.build_named(name, probe, paths)
+                wrong += probes.check_targets(cluster.doc, at, named[name])
+            files.problems += [*wrong, *missing]
+    for service, (doc, written) in _services(files).items():
+        base = files.services[service].base
+        templates[service] = {}
+        for name, template in written.probes.items():
+            at = ("probes", name)
+            wrong = list(probes.check_shape(doc, at, template))
+            paths, missing = probes.files_of(doc, at, template, base, files.base)
+            if not _errors(wrong):
+                made = probes.build(name, template, paths, service, "")
+                templates[service][name] = made
+                if not probes.is_template(made):
+                    message = f"probe '{name}' asks the same of every host"
+                    hint = "use {address}, {host} or a variable; what asks the whole service belongs to cluster.yaml"
+                    wrong.append(doc.problem(at, "probe-template", message, hint))
+            files.problems += [*wrong, *missing]
+    return named, templates
+
+
+def _build(
+    files: _Files, named: dict[str, Probe], templates: dict[str, dict[str, Probe]]
+) -> tuple[Cluster, Catalogue] | None:
+    assert files.cluster is not None and files.cluster.fragment is not None
+    written = files.cluster.fragment
+    cluster = build.build_cluster(written, files.base, named)
+    services = _services(files)
+    expanded, problems = build.expand_probes(written, cluster.hosts, services, templates, _used(files))
+    files.problems += problems
+    catalogue = Catalogue(
+        services={name: build.build_service(service) for name, (_, service) in sorted(services.items())},
+        releases={
+            name: build.build_release(file.fragment)
+            for name, file in sorted(files.releases.items())
+            if file.fragment is not None
+        },
+    )
+    if not expanded:
+        return cluster, catalogue
+    return build.build_cluster(written, files.base, {**named, **expanded}), catalogue
+
+
+def _ordered(files: _Files) -> list[Problem]:
+    """In reading order, cluster first; a warning gives way to an error at the same place."""
+    wrong = {(one.path, one.line, one.column) for one in files.problems if one.severity == "error"}
+    kept = [
+        one
+        for one in dict.fromkeys(files.problems)
+        if one.severity == "error" or (one.path, one.line, one.column) not in wrong
+    ]
+    return sorted(
+        kept, key=lambda one: (one.path != str(files.path), one.path, one.line, one.column, one.code, one.message)
+    )
