@@ -139,7 +139,8 @@ class Player:
         made.events.sort(key=lambda event: event.at)
         for host in made.lines:
             made.lines[host].sort(key=lambda line: (line.at, line.seq))
-        made.now = min(self.at, self.until)
+        facts = [event.at for event in made.events] + [line.at for lines in made.lines.values() for line in lines]
+        made.now = min(max(facts), self.until)
         if not self.ended:
             self.event(self.at, "run-done", "every action is done or was waived")
             made.run = replace(made.run, state="done", ended=self.at)
@@ -349,9 +350,10 @@ def _stats(made: SampleRun) -> list[ProbeFigures]:
     return told
 
 
-def fleet_run(seed: int = 11, hosts: int = 500, until: float = float("inf")) -> SampleRun:
-    """A run over a fleet, to its end or until a moment (seconds after its start)."""
+def fleet_run(seed: int = 11, hosts: int = 500, until: float = float("inf"), fails: bool = False) -> SampleRun:
+    """A run over a fleet, to its end or until a moment (seconds after its start); ``fails``: one compute fails."""
     player = Player(fleet_plan(hosts), seed, START + until)
+    player.fails = {"comp060": "unknown"} if fails else {}
     player.slow = {"comp017": 6.0, "comp101": 4.0}
     made = player.play()
     for number in range(6):

@@ -25,6 +25,13 @@ TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600,
 PAD = 0.01
 """The picture begins and ends this share of the run's length outside it, so that its edges can be seen."""
 
+ROOMS = (0.27, 1, 2, 4, 8)
+"""Widths of the picture, in screens of ``SCREEN`` units: a phone, a screen, and what a page can magnify it to."""
+
+SCREEN = 900
+LETTER = 6.5
+"""Units that a letter of a label takes, at most."""
+
 SegmentKind = Literal["up", "down", "unobserved"]
 
 
@@ -61,7 +68,7 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A step on a host's lane; ``label`` is what fits on it at ``room`` times the width of a screen (0: none)."""
+    """A step on a host's lane; ``room``: how wide the picture must be for its label (index in ``ROOMS``, -1: never)."""
 
     x: float
     width: float
@@ -94,13 +101,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One or more outages of services that overlap: a mark over the whole height."""
+    """One or more outages of services that overlap: a mark over the whole height. ``cause`` is in few words."""
 
     x: float
     width: float
     label: str
     title: str
     anchor: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +202,15 @@ def _bands(outages: Iterable[OutageRow], scale: _Scale) -> tuple[Band, ...]:
     for rows in runs:
         x, width = scale.piece(min(row.start for row in rows), max(row.end for row in rows))
         label = rows[0].label if len(rows) == 1 else f"{rows[0].label}–{rows[-1].label[1:]}"
-        bands.append(Band(x, width, label, "\n".join(outage_title(row) for row in rows), rows[0].label))
+        bands.append(Band(x, width, label, "\n".join(outage_title(row) for row in rows), rows[0].label, _causes(rows)))
     return tuple(bands)
+
+
+def _causes(rows: Sequence[OutageRow]) -> str:
+    """What a band is put on, in few words."""
+    told = [f"{cause.host}: {cause.step or cause.action}" for row in rows for cause in row.causes]
+    once = list(dict.fromkeys(told))
+    return once[0] if len(once) == 1 else f"shared by {len(once)}" if once else "unattributed"
 
 
 def outage_title(row: OutageRow) -> str:
@@ -239,6 +254,8 @@ def _groups(summary: Summary, scale: _Scale) -> tuple[tuple[Group, ...], bool]:
     by_host: dict[str, list[StepRow]] = {}
     for row in summary.steps:
         by_host.setdefault(row.host, []).append(row)
+        if row.on != row.host:
+            by_host.setdefault(row.on, []).append(row)
     coarse = 100.0 * max(len(by_host), 1) / MOST_SPANS if len(summary.steps) > MOST_SPANS else 0.0
     roles: dict[str, list[HostRow]] = {}
     for host in summary.hosts:
@@ -275,7 +292,7 @@ def _spans(rows: Sequence[StepRow], scale: _Scale, end: float, coarse: float) ->
         if plain and last and last.phase == row.phase and last.outcome == "ok" and x - last.x - last.width < coarse:
             joined += 1
             spans[-1] = Span(
-                last.x, round(x + width - last.x, 3), row.phase, "ok", "", 0,
+                last.x, round(x + width - last.x, 3), row.phase, "ok", "", -1,
                 f"{row.host}: {joined + 1} steps of phase {row.phase} until {words.clock(row.end)}",
             )  # fmt: skip
             continue
@@ -285,9 +302,8 @@ def _spans(rows: Sequence[StepRow], scale: _Scale, end: float, coarse: float) ->
 
 
 def _room(label: str, width: float) -> int:
-    """How often a screen (900 units wide, 6.5 a letter) must be magnified until the label has room; 0: too often."""
-    wanted = (len(label) * 6.5 + 10) / 9
-    return next((room for room in (1, 2, 4, 8) if width * room >= wanted), 0)
+    wanted = (len(label) * LETTER + 10) / SCREEN * 100
+    return next((index for index, room in enumerate(ROOMS) if width * room >= wanted), -1)
 
 
 def span_title(row: StepRow) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
@@ -19,7 +19,7 @@ from markupsafe import Markup
 from underway.core import words
 from underway.core.model.service import PHASES
 from underway.core.rows import HostRow, StepRow, Summary
-from underway.core.timeline import Group, Lane, Timeline, timeline
+from underway.core.timeline import ROOMS, SCREEN, Band, Group, Lane, Marker, Timeline, timeline
 
 MOST_STEPS = 3000
 """Rows of the table of steps: more would be slow to open on a phone; the JSON form has all."""
@@ -29,6 +29,9 @@ LANES_AT_ONCE = 25
 
 OPEN_HOSTS = 40
 """Roles with at most this many hosts are unfolded at first."""
+
+LOOK = ("failed", "unknown", "skipped")
+"""States of a host that a reader must not have to unfold anything to see."""
 
 GLYPHS = {
     "done": "✓", "behind": "!", "running": "…", "paused": "‖", "halted": "✕", "aborted": "✕", "upgraded": "✓",
@@ -55,7 +58,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A label on the axis; ``room`` times magnified it no longer touches its neighbour."""
+    """A label on the axis; on a picture of width ``room`` (index into ``ROOMS``) it does not touch its neighbour.
+
+    ``cause`` is written after it, in at most ``space`` percent.
+    """
 
     x: float
     label: str
@@ -63,6 +69,8 @@ class Flag:
     anchor: str
     half: int
     room: int
+    cause: str = ""
+    space: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +84,13 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """A role's lanes, cut into drawings."""
+    """A role's lanes, cut into drawings. ``fold`` names what is folded away (empty: nothing is); ``look`` never is."""
 
     role: str
     words: str
-    open: bool
+    fold: str
     load: tuple[tuple[float, float, float], ...]
+    look: tuple[tuple[Lane, ...], ...]
     lanes: tuple[tuple[Lane, ...], ...]
 
 
@@ -101,7 +110,7 @@ def render(summary: Summary) -> str:
         felt=[row for row in summary.outages if row.label.startswith("O")],
         behind=[row for row in summary.outages if not row.label.startswith("O")],
         hosts=summary.hosts,
-        look=[row for row in summary.hosts if row.state in ("failed", "unknown", "skipped")],
+        look=[row for row in summary.hosts if row.state in LOOK],
         steps=_steps(summary.steps),
         css=Markup(css),  # noqa: S704  our own files, never input
         js=Markup(js),  # noqa: S704
@@ -218,28 +227,49 @@ def _phases(summary: Summary) -> list[str]:
 def _chunks(group: Group) -> Chunks:
     size = len(group.lanes)
     told = ", ".join(f"{words.count(number)} {state}" for state, number in group.states)
+    folded = size > OPEN_HOSTS
+    look = [lane for lane in group.lanes if folded and lane.state in LOOK]
+    rest = [lane for lane in group.lanes if lane not in look]
     return Chunks(
         role=group.role,
         words=f"{words.plural(size, 'host')}: {told}",
-        open=size <= OPEN_HOSTS,
+        fold=f"Show {'the other ' if look else ''}{words.plural(len(rest), 'host')}" if folded and rest else "",
         load=group.load if size > 5 else (),
-        lanes=tuple(group.lanes[index : index + LANES_AT_ONCE] for index in range(0, size, LANES_AT_ONCE)),
+        look=_cut(look),
+        lanes=_cut(rest),
     )
 
 
+def _cut(lanes: Sequence[Lane]) -> tuple[tuple[Lane, ...], ...]:
+    return tuple(tuple(lanes[index : index + LANES_AT_ONCE]) for index in range(0, len(lanes), LANES_AT_ONCE))
+
+
 def _flags(line: Timeline) -> Flags:
-    bands: list[Flag] = []
-    last = dict.fromkeys((1, 2, 4, 8), -99.0)
-    for band in line.bands:
-        x = round(band.x + band.width / 2, 3)
-        half = 5 + round(len(band.label) * 3.4)
-        wanted = half * 2 / 9 + 0.4
-        room = next((room for room in last if (x - last[room]) * room >= wanted), 0)
-        if not room:
-            continue  # the band itself is drawn, and its row is in the table
-        for wider in last:
-            if wider >= room:
-                last[wider] = x
-        bands.append(Flag(x, band.label, band.title, band.anchor, half, room))
-    markers = tuple(Flag(m.x, str(m.number), m.title, f"A{m.number}", 10, 1) for m in line.markers)
-    return Flags(tuple(bands), markers, 24 + (24 if bands else 0) + (24 if markers else 0))
+    bands = _apart([(band, 5 + round(len(band.label) * 3.4)) for band in line.bands])
+    told = [flag for flag in bands if flag.room <= 1]  # a cause is written where a screen has room up to the next flag
+    ends = [*(flag.x for flag in told[1:]), 100.0]
+    space = {flag.anchor: round(end - flag.x - flag.half / 9, 3) for flag, end in zip(told, ends, strict=True)}
+    bands = [replace(flag, space=space.get(flag.anchor, 0.0)) for flag in bands]
+    markers = _apart([(marker, 10) for marker in line.markers])
+    return Flags(tuple(bands), tuple(markers), 24 + (24 if bands else 0) + (24 if markers else 0))
+
+
+def _apart(marks: Sequence[tuple[Band | Marker, int]]) -> list[Flag]:
+    """Flags that do not touch, with the width of the picture from which on there is room for each.
+
+    One that has no room anywhere is left out: its mark is drawn, and its row is in the table.
+    """
+    last = dict.fromkeys(range(len(ROOMS)), -99.0)
+    flags = []
+    for mark, half in marks:
+        x = round(mark.x + (mark.width / 2 if isinstance(mark, Band) else 0), 3)
+        wanted = (half * 2 + 4) / SCREEN * 100
+        room = next((room for room in last if (x - last[room]) * ROOMS[room] >= wanted), -1)
+        if room < 0:
+            continue
+        last.update({wider: x for wider in last if wider >= room})
+        if isinstance(mark, Band):
+            flags.append(Flag(x, mark.label, mark.title, mark.anchor, half, room, mark.cause))
+        else:
+            flags.append(Flag(x, str(mark.number), mark.title, f"A{mark.number}", half, room))
+    return flags
