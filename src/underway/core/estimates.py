@@ -42,16 +42,11 @@ def timed(
         if len(past) >= ENOUGH:
             return round(quantile(past, 0.5), 1), round(quantile(past, 0.9), 1), f"{len(past)} past runs"
     count = sum(len(leg.steps) for leg in work.legs)
-    phases: dict[str, int] = {}
     p50 = LEG * len(work.legs)
     for leg in work.legs:
-        for name in leg.steps:
-            step = steps[name]
-            phases[step.phase] = phases.get(step.phase, 0) + 1
-            p50 += min(GUESS[step.phase], step.timeout)
-    parts = ", ".join(f"{number} {phase}" for phase, number in phases.items())
-    basis = f"guess: {count} step{'s' if count > 1 else ''} ({parts}) in {len(work.legs)} leg"
-    return p50, SPREAD * p50, basis + ("s" if len(work.legs) > 1 else "")
+        p50 += sum(min(GUESS[steps[name].phase], steps[name].timeout) for name in leg.steps)
+    legs = f" in {len(work.legs)} legs" if len(work.legs) > 1 else ""
+    return p50, SPREAD * p50, f"guess: {count} step{'s' if count > 1 else ''}{legs}"
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

@@ -298,7 +298,7 @@ def _reason(
         return f"the visit before it{here}"
     for service in later[1]:
         found += [
-            needs.reason(service, need, here, there or "'s once-only work")
+            needs.reason(service, need, here, there or ("'s once-only work" if here else ""))
             for need in earlier[1]
             if need in needs.of[service]
         ]
