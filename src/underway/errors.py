@@ -88,7 +88,8 @@ class Problem:
         place = f"{self.path}:{self.line}:{self.column}" if self.line else self.path
         where = f" {self.field}:" if self.field else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{place}:{where} {self.message}{hint}"
+        weight = " warning:" if self.severity == "warning" else ""
+        return f"{place}:{weight}{where} {self.message}{hint}"
 
 
 class FileProblems(InputError):

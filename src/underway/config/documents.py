@@ -162,7 +162,9 @@ class PolicyFile(Fragment):
         default={}, description="Service: how long it may be out, in all, before the run halts."
     )
     prepare_limit: LimitValue = Field(
-        default=Limit(count=20), description="Hosts at once in stages that restart nothing. Absent: 20."
+        default_factory=lambda: Limit(count=20),
+        description="Hosts at once in stages that restart nothing. Absent: 20.",
+        json_schema_extra={"default": 20},
     )
     allow_full_outage: bool = Field(
         default=False, description="Allow limits that take all hosts of a role, or the majority of a quorum, at once."
@@ -239,6 +241,9 @@ class ProbeFile(ServiceProbeFile):
 
     service: str = Field(default="", description="The service that is out when this probe fails.")
     host: str = Field(default="", description="The back-end that is asked directly. Absent: through the balancer.")
+    control: bool = Field(
+        default=False, description="Asked only to tell the prober's own loss of network from an outage."
+    )
 
 
 class ClusterFile(Fragment):
@@ -260,7 +265,7 @@ class ClusterFile(Fragment):
     roles: dict[RoleName, RoleFile] = Field(description="The kinds of host, by name.")
     groups: dict[GroupName, GroupFile] = Field(default={}, description="Roles that share one limit, by name.")
     hosts: dict[HostName, HostFile] = Field(description="The hosts, by name.")
-    policy: PolicyFile = Field(default=PolicyFile(), description="Rules over all hosts of a run.")
+    policy: PolicyFile = Field(default_factory=PolicyFile, description="Rules over all hosts of a run.")
     probes: dict[ProbeName, ProbeFile] = Field(default={}, description="What is asked during the upgrade, by name.")
     settings: Vars = Field(default={}, description="The cluster's configuration: variables for all tasks.")
 

@@ -13,9 +13,10 @@ from underway.config.crosscheck import Known, check_cluster, known_of
 from underway.config.documents import ClusterFile, Fragment, ReleaseFile, ServiceFile
 from underway.config.faults import examine
 from underway.config.limits import check_limits
-from underway.config.located import MAX_BYTES, MAX_SMALL_BYTES, Document, read
+from underway.config.located import Document
 from underway.config.names import Wrong
 from underway.config.paths import inside, root_of
+from underway.config.reading import MAX_BYTES, MAX_SMALL_BYTES, read
 from underway.config.words import shown
 from underway.core.model.cluster import Cluster, Probe
 from underway.core.model.service import Catalogue

@@ -7,23 +7,17 @@ file, numbers with a leading zero, NaN and infinity, nesting deeper than 32, fil
 
 from __future__ import annotations
 
-import math
 import re
-import stat
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 import yaml
 
+from underway.config.scalars import Odd, Severity, plain
 from underway.config.words import shown
 from underway.errors import FileProblems, Problem
 
 MAX_DEPTH = 32
-MAX_BYTES = 8 * 1024 * 1024
-"""Longest cluster file; it holds about 100,000 hosts."""
-MAX_SMALL_BYTES = 1024 * 1024
-"""Longest service or release file."""
 MAX_VALUES = 500_000
 MAX_SCALAR = 64 * 1024
 MAX_PROBLEMS = 100
@@ -34,7 +28,6 @@ VAULT_HEAD = "$ANSIBLE_VAULT;"
 
 Place = tuple[int, int]
 Marks = dict[str | int, "Mark"]
-Severity = Literal["error", "warning"]
 
 
 class Mark(tuple[int, int, Marks | None]):
@@ -128,18 +121,7 @@ def _events(text: str, pure: bool) -> _Events:
     return cast(_Events, yaml.CSafeLoader(text))
 
 
-_INT = re.compile(r"[-+]?[0-9]+")
-_OCT = re.compile(r"0o[0-7]+")
-_HEX = re.compile(r"0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_YAML11_BOOL = re.compile(r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF")
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_CONSTANTS: dict[str, object] = {
-    "": None, "~": None, "null": None, "Null": None, "NULL": None,
-    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
-}  # fmt: skip
-_NUMBER_START = frozenset("0123456789+-.")
 
 
 class _Stop(Exception):
@@ -328,47 +310,11 @@ class _Composer:
         if not event.implicit[0]:
             self.escapes(event)
             return text
-        return self.plain(event, text)
-
-    def plain(self, event: Any, text: str) -> Any:
-        """An unquoted scalar by the YAML 1.2 core schema."""
-        if text in _CONSTANTS:
-            return _CONSTANTS[text]
-        if text[0] in _NUMBER_START:
-            return self.number(event, text)
-        if len(text) <= 3 and _YAML11_BOOL.fullmatch(text):
-            self.note(
-                event.start_mark,
-                "truth-word",
-                f"{text} without quotes is the text '{text}' here (YAML 1.2), but true or false to YAML 1.1",
-                "write true or false, or put it in quotes",
-                "warning",
-            )
-        return text
-
-    def number(self, event: Any, text: str) -> Any:
-        if _INT.fullmatch(text):
-            digits = text.lstrip("+-")
-            if len(digits) > 1 and digits[0] == "0":
-                self.note(
-                    event.start_mark,
-                    "leading-zero",
-                    f"{shown(text)} is octal to YAML 1.1 (and Ansible) and decimal to YAML 1.2",
-                    'put it in quotes (a file mode: "0644"), or drop the zero',
-                )
-                return None
-            if len(digits) > 19 or not -(2**63) <= int(text) < 2**63:
-                self.note(event.start_mark, "number", f"{shown(text)} does not fit into 64 bits", "put it in quotes")
-                return None
-            return int(text)
-        if _OCT.fullmatch(text) and len(text) < 22:
-            return int(text[2:], 8)
-        if _HEX.fullmatch(text) and len(text) < 18:
-            return int(text[2:], 16)
-        if _NOT_FINITE.fullmatch(text) or (_FLOAT.fullmatch(text) and math.isinf(float(text))):
-            self.note(event.start_mark, "number", f"{shown(text)} is not a finite number")
-            return None
-        return float(text) if _FLOAT.fullmatch(text) else text
+        found = plain(text)
+        if isinstance(found, Odd):
+            self.note(event.start_mark, found.code, found.message, found.hint, found.severity)
+            return found.value
+        return found
 
     def syntax(self, error: yaml.YAMLError) -> None:
         """A mistake that ends the reading, in words of ours where PyYAML's are hard to read."""
@@ -439,32 +385,3 @@ def _text(data: bytes, path: str) -> str:
         found = f"character U+{ord(bad.group()):04X} is not allowed in a text file"
         raise FileProblems([Problem(path, line, column, "character", found, "remove it")])
     return text
-
-
-def read(path: Path, shown_as: str, limit: int = MAX_BYTES) -> Document:
-    """Read and parse a file. Raises ``FileProblems``; never reads more than ``limit`` bytes."""
-    return parse(read_bytes(path, shown_as, limit), shown_as)
-
-
-def read_bytes(path: Path, shown_as: str, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a regular file of at most ``limit`` bytes. Raises ``FileProblems``."""
-
-    def wrong(code: str, message: str, hint: str = "") -> FileProblems:
-        return FileProblems([Problem(shown_as, 0, 0, code, message, hint)])
-
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would block, a device would never end
-            raise wrong("not-a-file", "expected a regular file, found something else")
-        if status.st_size > limit:
-            raise wrong("too-big", f"the file has {status.st_size:,} bytes; at most {limit:,}", "split the cluster")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise wrong("missing", "the file does not exist", "'underway init' writes an example") from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise wrong("unreadable", f"cannot be read: {reason}") from None
-    if len(data) > limit:
-        raise wrong("too-big", f"the file has more than {limit:,} bytes", "split the cluster")
-    return data

@@ -14,6 +14,7 @@ from underway.config.located import Document
 from underway.config.names import Wrong
 from underway.config.paths import inside, root_of
 from underway.config.words import one_of, shown
+from underway.core.model.base import replace
 from underway.core.model.cluster import Host, Probe
 from underway.errors import Problem
 
@@ -167,7 +168,7 @@ def build(name: str, written: ServiceProbeFile, files: Mapping[str, str], servic
 
 def build_named(name: str, written: ProbeFile, files: Mapping[str, str]) -> Probe:
     """A probe of ``cluster.yaml``."""
-    return build(name, written, files, written.service, written.host)
+    return replace(build(name, written, files, written.service, written.host), control=written.control)
 
 
 class UnknownPlaceholder(ValueError):
@@ -198,26 +199,17 @@ def expand(template: Probe, host: Host, values: Mapping[str, str]) -> Probe:
             return match[0]
         raise UnknownPlaceholder(word, values)
 
-    return Probe(
+    return replace(
+        template,
         name=f"{template.name}@{host.name}",
-        kind=template.kind,
-        service=template.service,
         host=host.name,
         url=fill(template.url),
-        method=template.method,
         headers={name: fill(value) for name, value in template.headers.items()},
         body=fill(template.body),
-        status=template.status,
-        contains=template.contains,
         address=fill(template.address),
         command=tuple(fill(part) for part in template.command),
-        every=template.every,
-        timeout=template.timeout,
-        access=template.access,
-        ca=template.ca,
         cleanup={key: fill(value) for key, value in template.cleanup.items()},
         auth={key: fill(value) if key == "url" else value for key, value in template.auth.items()},
-        action=template.action,
     )
 
 

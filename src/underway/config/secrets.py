@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from underway.config import names
-from underway.config.located import VAULT_HEAD, VAULT_KEY, Document, Severity
+from underway.config.located import VAULT_HEAD, VAULT_KEY, Document
 from underway.config.names import Wrong
+from underway.config.scalars import Severity
 from underway.config.words import shown
 from underway.errors import Problem
 
