@@ -59,7 +59,8 @@ def rollback_playbook(variables: Variables, role: str) -> bytes:
 def gate_playbook(variables: Variables, pass_: Pass) -> bytes:
     """The playbook that asks whether a host is healthy after a rolling pass: the gates of its services."""
     plan = variables.plan
-    tasks = [_gate(variables, service, "{{ underway_gate_retries | default(0) }}") for service in gated(plan, pass_)]
+    retries = "{{ underway_gate_retries | default(0) }}"
+    tasks = [_gate(variables, service, retries, tags=()) for service in gated(plan, pass_)]
     return _play(f"Gate of {pass_.id}", {"hosts": _hosts(pass_group(plan, pass_))}, tasks, Handlers())
 
 
@@ -179,9 +180,16 @@ def _gates(variables: Variables, services: Sequence[str]) -> list[Task]:
     return tasks
 
 
-def _gate(variables: Variables, service: str, retries: int | str, ask: str = "Healthy?") -> Task:
+def _gate(
+    variables: Variables,
+    service: str,
+    retries: int | str,
+    ask: str = "Healthy?",
+    *,
+    tags: Sequence[str] = ("never", "gate"),
+) -> Task:
     task = variables.plan.gates[service]
-    if retries and "until" not in task and "block" not in task:
+    if retries and not {"until", "block"} & set(task):
         register = task.get("register", "underway_gate")
         task = {
             **task,
@@ -190,7 +198,7 @@ def _gate(variables: Variables, service: str, retries: int | str, ask: str = "He
             "retries": retries,
             "delay": GATE_DELAY,
         }
-    return _block(variables, service, f"{ask} {service}", ["never", "gate", gate_tag(service)], [task])
+    return _block(variables, service, f"{ask} {service}", [*tags, gate_tag(service)], [task])
 
 
 def _play(name: str, play: dict[str, Any], tasks: Sequence[Task], handlers: Handlers) -> bytes:

@@ -51,7 +51,7 @@ def block(value: Any, indent: int) -> str:
     elif isinstance(value, (list, tuple)) and value:
         _sequence(out, value, indent)
     else:
-        out.append(pad + _scalar(value, indent))
+        out.append(pad + _scalar(value, indent + 2))
     return "\n".join(out) + "\n"
 
 
@@ -159,7 +159,7 @@ def _fits_literal(text: str) -> bool:
 
 
 def _fits_folded(text: str) -> bool:
-    return "  " not in text and not text.startswith(" ") and not text.endswith(" ")
+    return " " in text and "  " not in text and not text.startswith(" ") and not text.endswith(" ")
 
 
 def _fold(text: str, indent: int) -> list[str]:
