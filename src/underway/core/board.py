@@ -102,7 +102,7 @@ class Board:
         self.opened: dict[str, tuple[tuple[Visit, ActionRecord], ...]] = {}
         self.waived: dict[str, tuple[tuple[Visit, ActionRecord], ...]] = {}
         self.unfinished: dict[Visit, int] = {}
-        self.unproven: dict[Visit, dict[str, None]] = {visit: {} for visit in layout.rolling}
+        self.unproven: dict[Visit, dict[str, None]] = {}
         self.troubled: dict[str, str] = {}
         self.at_work: dict[str, Visit] = {}
         self.executing: dict[str, int] = {}
@@ -111,6 +111,7 @@ class Board:
         whole = len(layout.plan.hosts)
         self.parallel = Unit("parallel", "prepare", policy.prepare_limit.resolve(whole), whole)
         self._executors_of: dict[str, tuple[str, ...]] = {}
+        self._unproven_of: dict[str, list[Visit]] = {}
         self._sick = {host for host, health in snapshot.health.items() if not health.healthy}
         self._count()
         self.look = Look(
@@ -333,7 +334,7 @@ class Board:
                 self.at_work[host] = visit
                 executors.extend(visit.executors)
             if not visit.rolling and state in ("claimed", "running", "soaking", "unknown"):
-                self.parallel.members[host] = state
+                self.parallel.add(host, state)
             coming = due(record, facts.health, self.policy, self.layout.gated(visit, host))
             if coming is not None:
                 dues.append((visit, coming))
@@ -348,7 +349,8 @@ class Board:
                 if host in visit.members:
                     known = self.actions.get(visit.prefix + host)
                     if known is not None and known.state == "done":
-                        self.unproven[visit][host] = None
+                        self.unproven.setdefault(visit, {})[host] = None
+                        self._unproven_of.setdefault(host, []).append(visit)
 
     def _queue(self, facts: HostFacts) -> None:
         host, todo = facts.host, facts.todo
@@ -379,11 +381,13 @@ class Board:
         self.troubled.pop(host, None)
         self.at_work.pop(host, None)
         self.dues.pop(host, None)
-        self.parallel.members.pop(host, None)
+        self.parallel.remove(host)
         for name in self._executors_of.pop(host, ()):
             self.executing[name] -= 1
-        for sick in self.unproven.values():
-            sick.pop(host, None)
+        for visit in self._unproven_of.pop(host, ()):
+            del self.unproven[visit][host]
+            if not self.unproven[visit]:
+                del self.unproven[visit]
 
 
 def _copy(mine: dict[str, Any], name: str, theirs: Mapping[str, Any]) -> None:

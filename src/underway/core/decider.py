@@ -104,16 +104,17 @@ class IncrementalDecider:
     def _verdicts(self, now: float) -> tuple[tuple[Verdict, ...], list[float]]:
         """What is due now, in the plan's order; and when more will be (only the earliest matters)."""
         ripe: list[tuple[int, int, Verdict]] = []
-        wake = 0.0
+        wake = float("inf")
         for host, dues in self._board.dues.items():
             for visit, coming in dues:
                 if coming.at > now:
-                    wake = min(wake or coming.at, coming.at)
+                    if coming.at < wake:
+                        wake = coming.at
                 else:
                     verdict = Verdict(visit.prefix + host, coming.kind, coming.why)
                     ripe.append((visit.index, visit.place(host), verdict))
         ripe.sort(key=lambda entry: entry[:2])
-        return tuple(entry[2] for entry in ripe), [wake] if wake else []
+        return tuple(entry[2] for entry in ripe), [wake] if wake < float("inf") else []
 
 
 class _Round:
@@ -196,7 +197,7 @@ class _Round:
             known = board.layout.plan.hosts[host]
             why = f"{again}; {describe(board.tally.spot(known.role, known.domain))}"
         else:
-            board.parallel.members[host] = "claimed"
+            board.parallel.add(host, "claimed")
             why = f"{again}; {len(board.parallel.members)} of {board.parallel.limit} at work at once with it"
         self.grants.append(Grant(visit.prefix + host, host, why))
 
@@ -210,9 +211,9 @@ class _Round:
             if visit.rolling:
                 board.tally.set(host, cause)
             elif place:
-                board.parallel.members[host] = place
+                board.parallel.add(host, place)
             else:
-                del board.parallel.members[host]
+                board.parallel.remove(host)
 
     # --- what is said of the rest ------------------------------------------------------------------------------------
 

@@ -151,7 +151,7 @@ def _closed_edge(case: PassCase) -> tuple[Edge, Visit | None] | None:
     look = case.look
     for edge in case.visit.after:
         before = look.layout.visits.get(edge.before)
-        if before is None or look.unfinished[before] or look.unproven.get(before):
+        if before is None or look.unfinished[before] or before in look.unproven:
             return edge, before
     return None
 
@@ -182,10 +182,8 @@ def _names(look: Look, visit: Visit) -> str:
 def _sick_before(case: PassCase) -> Visit | None:
     if not case.visit.rolling:
         return None
-    for visit, hosts in case.look.unproven.items():
-        if hosts and visit.stage < case.visit.stage:
-            return visit
-    return None
+    sick = [visit for visit in case.look.unproven if visit.stage < case.visit.stage]
+    return min(sick, key=lambda visit: visit.index, default=None)
 
 
 def earlier_unhealthy(case: PassCase) -> bool:

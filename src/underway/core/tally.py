@@ -7,7 +7,7 @@ less than a host is 0: held, never a host too many.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,7 @@ NAMED = 3
 class Unit:
     """Hosts that share one limit, and those of them that use it now (host -> why, for people)."""
 
-    __slots__ = ("kind", "limit", "members", "name", "size")
+    __slots__ = ("_use", "kind", "limit", "members", "name", "size")
 
     def __init__(self, kind: UnitKind, name: str, limit: int | None, size: int) -> None:
         self.kind: UnitKind = kind
@@ -31,6 +31,17 @@ class Unit:
         self.limit = limit
         self.size = size
         self.members: dict[str, str] = {}
+        self._use = ""
+
+    def add(self, host: str, cause: str) -> None:
+        """Count the host, or give it another cause."""
+        self.members[host] = cause
+        self._use = ""
+
+    def remove(self, host: str) -> None:
+        """Count the host no longer; harmless when it was not."""
+        if self.members.pop(host, None) is not None:
+            self._use = ""
 
     @property
     def label(self) -> str:
@@ -45,8 +56,10 @@ class Unit:
         return self.limit is None or len(self.members) + (not counted) <= self.limit
 
     def use(self, order: dict[str, int]) -> str:
-        """``1 of 1 unavailable (ctrl1 at work)``."""
-        return f"{len(self.members)} of {self.limit} unavailable{self.who(order)}"
+        """``1 of 1 unavailable (ctrl1 at work)``; worded once for each change."""
+        if not self._use:
+            self._use = f"{len(self.members)} of {self.limit} unavailable{self.who(order)}"
+        return self._use
 
     def who(self, order: dict[str, int]) -> str:
         """`` (ctrl1 at work, cmp7 failed)``; counts by cause where there are many; empty for none."""
@@ -76,10 +89,8 @@ class Spot:
 
     wide: tuple[Unit, ...]
     domain: Unit | None
-
-    def units(self) -> Iterable[Unit]:
-        """All of them, the domain last."""
-        return self.wide if self.domain is None else (*self.wide, self.domain)
+    units: tuple[Unit, ...]
+    """All of them, the domain last."""
 
 
 class Tally:
@@ -124,7 +135,9 @@ class Tally:
         found = self._spots.get((role, domain))
         if found is None:
             wide = (self.roles[role], *self._groups_of.get(role, ()), self.total)
-            found = self._spots[role, domain] = Spot(wide, self.domains.get(domain))
+            last = self.domains.get(domain)
+            found = Spot(wide, last, wide if last is None else (*wide, last))
+            self._spots[role, domain] = found
         return found
 
     def set(self, host: str, cause: str) -> None:
@@ -132,16 +145,16 @@ class Tally:
         if self.down.get(host, "") == cause:
             return
         known = self._plan.hosts[host]
-        units = self.spot(known.role, known.domain).units()
+        units = self.spot(known.role, known.domain).units
         was = host in self.down
         if cause:
             self.down[host] = cause
             for unit in units:
-                unit.members[host] = cause
+                unit.add(host, cause)
         else:
             del self.down[host]
             for unit in units:
-                del unit.members[host]
+                unit.remove(host)
         if known.domain and was != bool(cause):
             count = self.domains_down.get(known.domain, 0) + (1 if cause else -1)
             if count:
@@ -152,5 +165,5 @@ class Tally:
 
 def describe(spot: Spot) -> str:
     """The counts under which a host was granted, for the audit line: ``role web 2 of 3 unavailable with it``."""
-    counts = [f"{unit.label} {len(unit.members)} of {unit.limit}" for unit in spot.units() if unit.limit is not None]
+    counts = [f"{unit.label} {len(unit.members)} of {unit.limit}" for unit in spot.units if unit.limit is not None]
     return ", ".join(counts) + " unavailable with it" if counts else "no limit"
