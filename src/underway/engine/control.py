@@ -145,9 +145,8 @@ class Control:
                         f"{host}: nobody can tell whether step {record.step} happened; look at the host, then "
                         f"'underway retry {host} --rerun' (run it again) or '--skip' (it happened)"
                     )
-                answers = dict(record.answers)
-                if answer and record.step:
-                    answers[record.step] = answer
+                # an answer is about this interruption only: an older one must not answer for the next
+                answers = {record.step: answer} if answer and record.step else {}
                 actions[action] = (record, replace(record, retry=True, answers=answers, stuck=False))
                 found.append(action)
             event = self._event("retry", f"{host} is tried again{' (' + answer + ')' if answer else ''}" + _why(reason))

@@ -12,7 +12,7 @@ Invariants (tested in ``tests/fast/engine`` and, against hosts that misbehave, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as copy_of
 from typing import Protocol
@@ -74,7 +74,7 @@ class Coordinator:
         measure: Measure,
         clock: Clock,
         name: str,
-        policy: Policy | None = None,
+        decider: Callable[[Plan, Policy], Decider] = Decider,
     ) -> None:
         self._repository = repository
         self._executor = executor
@@ -85,12 +85,14 @@ class Coordinator:
         self._measure = measure
         self._clock = clock
         self._actor = f"coordinator:{name}"
-        self._policy = policy or plan.policy
-        self._decider = Decider(plan, self._policy)
+        self._policy = plan.policy
+        self._make_decider = decider
+        self._decider = decider(plan, self._policy)
         self._submitted: dict[str, tuple[int, int]] = {}
         self._silent_since: dict[str, float] = {}
         self._granting = True
         self._events: list[Event] = []
+        self._backlog: list[Report] = []
 
     def stop_granting(self) -> None:
         """From now on start nothing; hosts at work are followed to their end. Takes effect before the next grant."""
@@ -138,33 +140,56 @@ class Coordinator:
     # --- reports -----------------------------------------------------------------------------------------------
 
     def _take_reports(self, reports: Sequence[Report]) -> bool:
-        changed = False
+        """Apply what came in: the first changes of all actions in one transaction, then the second ones, and so on."""
         for report in reports:
             self._mirror.take(report.host, report.lines)
-            if report.kind == "busy":
-                self._submitted.pop(report.action, None)
-                continue
-            changed |= self._take(report)
+            if report.run == self._run and report.kind != "busy":  # a busy host is asked again by the executor
+                self._backlog.append(report)
+        changed = False
+        while self._backlog:
+            # a report leaves the backlog only once it is applied: the store may be out of reach in between
+            self._backlog, some = self._take_round(self._backlog)
+            changed |= some
         return changed
 
-    def _take(self, report: Report) -> bool:
-        """Apply one report; on conflict look again and apply it to what is there now."""
-        silent = self._silence(report)
-        while True:
-            snapshot = self._repository.snapshot(self._run)
+    def _take_round(self, reports: Sequence[Report]) -> tuple[list[Report], bool]:
+        """Commit at most one change per action; returns the reports that are not used up, and whether any changed.
+
+        A report is applied to what the store holds now; on conflict it is applied again to what is there then.
+        """
+        snapshot = self._repository.snapshot(self._run)
+        now = self._clock.now()
+        left: list[Report] = []
+        actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
+        events: list[Event] = []
+        done: list[tuple[str, ActionRecord]] = []
+        for report in reports:
             record = snapshot.actions.get(report.action)
-            if record is None or report.run != self._run:
-                return False
-            work = self._plan.pass_of(report.action)
-            steps = outcomes(work, record, report, self._clock.now(), silent)
-            try:
-                for outcome in steps:
-                    self._commit_outcome(snapshot, report.action, record, outcome, f"host:{report.host}")
-                    record = outcome.record
-                    snapshot = self._repository.snapshot(self._run)
-            except Conflict:
+            if record is None:
                 continue
-            return bool(steps)
+            if report.action in actions:
+                left.append(report)
+                continue
+            steps = outcomes(self._plan.pass_of(report.action), record, report, now, self._silence(report))
+            if not steps:
+                continue
+            first: Outcome = steps[0]
+            actions[report.action] = (record, first.record)
+            events.append(self._event(first.kind, first.text, report.action, first.record.token, f"host:{report.host}"))
+            if first.record.state == "done":
+                done.append((report.action, first.record))
+            if len(steps) > 1:
+                left.append(report)
+        if not actions:
+            return left, False
+        change = Change(run=self._run, events=tuple(events), actions=actions)
+        for action, record in done:
+            change = self._with_records_of_done(snapshot, change, action, record)
+        try:
+            self._commit(change, snapshot)
+        except Conflict:
+            return list(reports), True
+        return left, True
 
     def _silence(self, report: Report) -> float:
         if report.kind != "unreachable":
@@ -173,20 +198,13 @@ class Coordinator:
         since = self._silent_since.setdefault(report.action, self._clock.monotonic())
         return self._clock.monotonic() - since
 
-    def _commit_outcome(self, snapshot: Seen, action: str, old: ActionRecord, outcome: Outcome, actor: str) -> None:
-        event = self._event(outcome.kind, outcome.text, action, outcome.record.token, actor)
-        change = Change(run=self._run, events=(event,), actions={action: (old, outcome.record)})
-        if outcome.record.state == "done":
-            change = self._with_records_of_done(snapshot, change, action, outcome.record)
-        self._commit(change, snapshot)
-
     # --- what follows from a look ------------------------------------------------------------------------------
 
     def _follow_policy(self, snapshot: Seen) -> None:
         policy = snapshot.policy.policy if snapshot.policy is not None else self._plan.policy
         if policy != self._policy:
             self._policy = policy
-            self._decider = Decider(self._plan, policy)
+            self._decider = self._make_decider(self._plan, policy)
 
     def _record_measurement(self, snapshot: Seen, measured: Measurement) -> bool:
         changes = health_changes(snapshot, measured)
@@ -224,33 +242,39 @@ class Coordinator:
         return True
 
     def _commit_verdicts(self, snapshot: Seen, verdicts: Sequence[Verdict]) -> bool:
+        """All in one transaction: each stands for itself, and a conflict drops them all until the next look."""
+        if not verdicts:
+            return False
+        now = self._clock.now()
+        change = Change(run=self._run, events=())
+        actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
+        events: list[Event] = []
         for verdict in verdicts:
             old = snapshot.actions[verdict.action]
-            now = self._clock.now()
             if verdict.kind == "stuck":
                 new = replace(old, stuck=True)
             elif verdict.kind == "failed":
                 new = replace(old, state="failed", reason=verdict.why, ended=now)
             else:
                 new = replace(old, state="done", ended=now, reason="")
-            event = self._event(verdict.kind, verdict.why, verdict.action, old.token)
-            change = Change(run=self._run, events=(event,), actions={verdict.action: (old, new)})
+            events.append(self._event(verdict.kind, verdict.why, verdict.action, old.token))
+            actions[verdict.action] = (old, new)
             if new.state == "done":
                 change = self._with_records_of_done(snapshot, change, verdict.action, new)
-            self._commit(change, snapshot)
-        return bool(verdicts)
+        self._commit(copy_of(change, events=tuple(events), actions=actions), snapshot)
+        return True
 
     def _with_records_of_done(self, snapshot: Seen, change: Change, action: str, record: ActionRecord) -> Change:
         """Add what is known from now on: how long it took, and the release that the host runs."""
         pass_id, host = split_action(action)
         work = self._plan.passes[pass_id]
         name = f"{work.stage}/{work.role}"
-        durations = {name: (round(record.duration, 2),)}
+        durations = {**change.durations, name: (*change.durations.get(name, ()), round(record.duration, 2))}
         if not work.rolling or self._rest_of_host(snapshot, work, host):
             return copy_of(change, durations=durations)
         release = self._plan.target if self._plan.mode == "upgrade" else self._plan.source
         known = HostRecord(release=release, by_run=self._run, at=self._clock.now())
-        return copy_of(change, durations=durations, hosts={host: known})
+        return copy_of(change, durations=durations, hosts={**change.hosts, host: known})
 
     def _rest_of_host(self, snapshot: Seen, done: Pass, host: str) -> bool:
         """Whether a rolling pass of the host is still to come."""

@@ -13,7 +13,7 @@ from underway.engine.coordinator import Coordinator, Tick
 from underway.errors import StoreUnavailable
 
 End = Literal["done", "halted", "waits", "aborted", "stopped", "interrupted"]
-"""How a drive ended: ``done`` (all finished), ``halted`` (a budget is used up and nobody is at work), ``waits`` (only an
+"""How a drive ended: ``done`` (all finished), ``halted`` (a budget is used up, nobody is at work), ``waits`` (only an
 operator can move it), ``aborted``, ``stopped`` (Ctrl-C once), ``interrupted`` (Ctrl-C twice)."""
 
 LONGEST_WAIT = 1.0

@@ -40,7 +40,7 @@ def outcomes(work: Pass, record: ActionRecord, report: Report, now: float, silen
     """
     if report.token != record.token or record.state in FINISHED or record.state == "pending" or record.retry:
         return ()
-    if report.leg != record.leg or record.state == "soaking":
+    if report.leg != record.leg or record.state in ("soaking", "failed"):
         return ()
     host = report.host
     if report.kind in ("accepted", "progress"):
@@ -65,7 +65,7 @@ def outcomes(work: Pass, record: ActionRecord, report: Report, now: float, silen
         return (_trouble(record, "unknown", reason, "", now),) if record.state == "running" else ()
     if report.kind == "unreachable" and record.state in ("claimed", "running") and silent > PATIENCE:
         reason = f"{host} cannot be reached: {report.text}"
-        return (_trouble(record, "unknown", reason, record.step, now),)
+        return (_trouble(record, "unknown", reason, "", now),)
     return ()
 
 
@@ -82,14 +82,14 @@ def _at_work(record: ActionRecord, now: float, text: str) -> tuple[Outcome, ...]
     if record.state == "claimed":
         started = record.started or now
         return (Outcome(replace(record, state="running", started=started, reason=""), "started", text),)
-    if record.state == "unknown":
+    if record.state == "unknown" and not record.step:
+        # only silence is lifted by a sign of life: one that names a step was told by the host itself, and a report
+        # that was sent before that may come after it
         return (Outcome(replace(record, state="running", reason=""), "started", f"{text}: at work after all"),)
     return ()
 
 
 def _finished(work: Pass, record: ActionRecord, report: Report, now: float) -> tuple[Outcome, ...]:
-    if record.state == "failed":
-        return ()
     begun = _begun(record, now, f"{report.host} took the ticket")
     latest = _last(begun, record)
     spent = latest.duration + report.duration

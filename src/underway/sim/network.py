@@ -1,0 +1,131 @@
+"""The executor of a simulated coordinator: orders and reports travel, are late, are lost, and are asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from underway.executors.base import Order, Report, ReportKind
+from underway.sim.hosts import Leg, SimHost, read_ticket, report_of
+from underway.sim.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """How bad the network is. ``latency`` seconds one way; ``loss`` the share of messages that are lost; a lost
+    message is asked for again after ``again`` seconds (the follow connection is made anew)."""
+
+    latency: float = 0.05
+    loss: float = 0.0
+    again: float = 5.0
+
+
+def _nobody() -> None:
+    """Nobody waits for reports."""
+
+
+class SimExecutor:
+    """One coordinator's way to the hosts. When its process dies (``die``), what it had sent still arrives."""
+
+    def __init__(self, world: World, hosts: Mapping[str, SimHost], weather: Weather, lines: bool = True) -> None:
+        self._world, self._hosts, self._weather = world, hosts, weather
+        self._inbox: list[Report] = []
+        self._orders: dict[tuple[str, str, int], Order] = {}
+        self._dead = False
+        self._lines = lines
+        self._known: dict[str, int] = {}
+        self._followed: set[str] = set()
+        self._asking: set[tuple[str, str, int, int]] = set()
+        self.wake: Callable[[], None] = _nobody
+
+    def submit(self, order: Order) -> None:
+        """See Executor."""
+        key = (order.run, order.action, order.leg)
+        self._orders[key] = order
+        name = order.host.name
+        if name not in self._followed:
+            self._followed.add(name)
+            self._hosts[name].follow(self._heard)
+        self._send(order)
+
+    def cancel(self, order: Order) -> None:
+        """See Executor."""
+        self._world.after(self._weather.latency, self._hosts[order.host.name].kill)
+
+    def reports(self, timeout: float) -> list[Report]:  # noqa: ARG002  time does not pass while one waits here
+        """See Executor."""
+        found, self._inbox = self._inbox, []
+        return found
+
+    def close(self) -> None:
+        """See Executor."""
+        self.die()
+
+    def die(self) -> None:
+        """The process is gone: nobody reads reports any more."""
+        self._dead = True
+        self._inbox = []
+
+    def _send(self, order: Order) -> None:
+        def arrive() -> None:
+            host = self._hosts[order.host.name]
+            if not host.reachable or self._lost():
+                self._deliver(report_of(host, order, "unreachable", "no answer"), sure=True)
+                self._later(order)
+                return
+            kind = host.start(order, read_ticket(order))
+            if kind == "busy":
+                self._later(order)
+            text = "a later ticket is known" if kind == "refused" else ""
+            self._deliver(self._report(host, order, kind, text))
+            self._heard_leg(host, order)
+
+        self._world.after(self._weather.latency, arrive)
+
+    def _later(self, order: Order) -> None:
+        """Ask again in a while; one question per order is under way at most."""
+        key = (order.run, order.action, order.leg, order.token)
+        if key not in self._asking:
+            self._asking.add(key)
+            self._world.after(self._weather.again, lambda: self._again(order))
+
+    def _again(self, order: Order) -> None:
+        self._asking.discard((order.run, order.action, order.leg, order.token))
+        if not self._dead and self._orders.get((order.run, order.action, order.leg)) is order:
+            self._send(order)
+
+    def _heard(self, leg: Leg) -> None:
+        order = self._orders.get((leg.ticket.run, leg.ticket.action, leg.ticket.leg))
+        if order is not None and order.token == leg.token and not self._dead:
+            self._heard_leg(self._hosts[order.host.name], order)
+
+    def _heard_leg(self, host: SimHost, order: Order) -> None:
+        leg = host.leg(order)
+        if leg is None or leg.token != order.token or leg.state in ("accepted", "progress"):
+            if leg is not None and leg.token == order.token and not leg.alive:
+                self._later(order)  # the runner died: start it again
+            return
+        self._deliver(self._report(host, order, leg.state))
+
+    def _deliver(self, report: Report, sure: bool = False) -> None:
+        def arrive() -> None:
+            if self._dead:
+                return
+            host = self._hosts[report.host]
+            if not sure and (self._lost() or not host.reachable):
+                self._world.after(self._weather.again, arrive)  # the follower connects again and reads it then
+                return
+            self._inbox.append(report)
+            self.wake()
+
+        self._world.after(self._weather.latency, arrive)
+
+    def _report(self, host: SimHost, order: Order, kind: ReportKind, text: str = "") -> Report:
+        since = self._known.get(host.name, order.since) if self._lines else 1 << 60
+        found = report_of(host, order, kind, text, since)
+        if found.lines:
+            self._known[host.name] = found.lines[-1].seq
+        return found
+
+    def _lost(self) -> bool:
+        return self._weather.loss > 0 and self._world.chance.random() < self._weather.loss

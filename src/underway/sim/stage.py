@@ -1,0 +1,201 @@
+"""Everything that a simulated run needs, put together: store, hosts, coordinators, health, operators.
+
+``Stage`` serves ``underway simulate`` (no faults but those of a scenario) and the schedules of faults in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from underway.core.model.base import canonical
+from underway.core.model.event import Event
+from underway.core.model.plan import Plan
+from underway.core.model.policy import Policy
+from underway.core.model.state import RunRecord
+from underway.core.rules import Decider
+from underway.engine.control import Control
+from underway.engine.coordinator import Coordinator, Tick
+from underway.engine.measure import HostAnswer, Measurement
+from underway.engine.mirror import Mirror
+from underway.engine.orders import OrderBook
+from underway.errors import Conflict, StoreUnavailable
+from underway.records.repository import Repository
+from underway.sim.faults import FaultyStore, Killed, Trouble
+from underway.sim.hosts import Durations, Effect, Failures, SimHost
+from underway.sim.network import SimExecutor, Weather
+from underway.sim.oracle import JudgedStore, Oracle
+from underway.sim.world import World
+from underway.store.base import Store
+from underway.store.memory import MemoryStore
+
+RUN = "sim"
+CALM = Trouble()
+IDLE_LOOK = 30.0
+"""Seconds after which a coordinator looks again though nothing woke it."""
+
+
+class SimHealth:
+    """The health of all hosts, as probes would see it: only hosts that ever changed are spoken of."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._answers: dict[str, tuple[bool, float]] = {}
+
+    def set(self, host: str, healthy: bool) -> None:
+        """From now on the host's probes answer so."""
+        self._answers[host] = (healthy, self._world.now())
+
+    def look(self, now: float) -> Measurement:
+        """See Measure."""
+        return Measurement(
+            hosts={
+                host: HostAnswer(healthy, since, now, "answers" if healthy else "does not answer")
+                for host, (healthy, since) in self._answers.items()
+            }
+        )
+
+    def close(self) -> None:
+        """See Measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a mutant may replace: how coordinators are made, and how stores are wrapped for them."""
+
+    decider: Callable[[Plan, Policy], Decider] = Decider
+    wrap: Callable[[Store], Store] = lambda store: store
+    coordinator: type[Coordinator] = Coordinator
+
+
+class SimCoordinator:
+    """One coordinator process: ticks, dies, and is started again."""
+
+    def __init__(self, stage: Stage, name: str, trouble: Trouble) -> None:
+        self._stage, self._name, self.trouble = stage, name, trouble
+        self._due = 0.0
+        self.kills = 0
+        self.alive = False
+        self.last: Tick | None = None
+        self.start()
+
+    def start(self) -> None:
+        """A new process: it knows nothing but what the store holds."""
+        stage = self._stage
+        self._store = FaultyStore(stage.parts.wrap(stage.judged), stage.world, self.trouble)
+        self.executor = SimExecutor(stage.world, stage.hosts, stage.weather, stage.lines)
+        self.executor.wake = self.wake
+        run = stage.run
+        self.coordinator = stage.parts.coordinator(
+            repository=Repository(self._store, stage.plan.cluster),
+            executor=self.executor,
+            plan=stage.plan,
+            run=run.id,
+            orders=OrderBook(stage.plan, b"", run, lambda _, data: data, lambda *_: {}),
+            mirror=Mirror(),
+            measure=stage.health,
+            clock=stage.world.clock,
+            name=self._name,
+            decider=stage.parts.decider,
+        )
+        self.alive = True
+        self._plan_tick(0.0)
+
+    def calm(self) -> None:
+        """No more faults of this process."""
+        self.trouble = CALM
+        self._store.trouble = CALM
+
+    def kill(self, restart: float) -> None:
+        """kill -9, and a new process after ``restart`` seconds."""
+        if not self.alive:
+            return
+        self.kills += 1
+        self.alive = False
+        self.executor.die()
+        self._stage.world.after(restart, self.start)
+
+    def wake(self) -> None:
+        """A report came in."""
+        self._plan_tick(self._stage.quantum)
+
+    def _plan_tick(self, delay: float) -> None:
+        due = self._stage.world.now() + delay
+        if self._due > self._stage.world.now() and self._due <= due:
+            return  # it will look before that anyway
+        self._due = due
+        process = self.coordinator
+        self._stage.world.after(delay, lambda: self._tick(process, due))
+
+    def _tick(self, process: Coordinator, due: float) -> None:
+        if not self.alive or process is not self.coordinator or due != self._due:
+            return
+        world = self._stage.world
+        try:
+            tick = process.tick()
+        except Killed:
+            self.kill(1.0 + 10.0 * world.chance.random())
+            return
+        except (StoreUnavailable, Conflict):
+            self._due = 0.0
+            self._plan_tick(1.0)
+            return
+        self.last = tick
+        self._stage.saw(tick)
+        self._due = 0.0
+        if tick.changed:
+            self._plan_tick(0.0)
+        elif tick.decision.wake:
+            self._plan_tick(min(max(tick.decision.wake - world.now(), 0.01), IDLE_LOOK))
+        elif not self._stage.finished():
+            self._plan_tick(IDLE_LOOK)
+
+
+class Stage:
+    """A world with one run in it."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        seed: int,
+        durations: Durations,
+        failures: Failures,
+        weather: Weather | None = None,
+        trouble: tuple[Trouble, ...] = (CALM,),
+        parts: Parts | None = None,
+        lines: bool = True,
+        quantum: float = 0.0,
+        restless: Mapping[str, bool] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.world = World(seed)
+        self.parts = parts or Parts()
+        self.weather = weather or Weather()
+        self.lines, self.quantum = lines, quantum
+        self.effects: list[Effect] = []
+        self.oracle = Oracle(plan, RUN)
+        self.judged = JudgedStore(MemoryStore(clock=self.world.clock.monotonic), self.oracle)
+        self.health = SimHealth(self.world)
+        for host, healthy in (restless or {}).items():
+            self.health.set(host, healthy)
+        self.hosts = {name: SimHost(name, self.world, plan, self.effects, durations, failures) for name in plan.hosts}
+        self.run = RunRecord(
+            id=RUN, cluster=plan.cluster, plan=plan.digest(), source=plan.source, target=plan.target,
+            started=self.world.now(),
+        )  # fmt: skip
+        began = Event(at=self.world.now(), kind="run-started", actor="operator:sim", text="a simulated run")
+        self.repository = Repository(self.judged, plan.cluster)
+        self.repository.create_run(self.run, canonical(plan), began)
+        self.control = Control(self.repository, plan, RUN, self.world.clock, "sim")
+        self.watchers: list[Callable[[Tick], None]] = []
+        self.coordinators = [SimCoordinator(self, f"c{number}", kind) for number, kind in enumerate(trouble)]
+
+    def saw(self, tick: Tick) -> None:
+        """Tell whoever watches of a tick."""
+        for watch in self.watchers:
+            watch(tick)
+
+    def finished(self) -> bool:
+        """Whether the run is done, by the store."""
+        return self.oracle.state == "done"
