@@ -1,0 +1,119 @@
+"""upgrade and rollback: a run, with its progress."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from underway.cli.context import Context, echo, pass_context, width
+from underway.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_WAITING,
+    InputError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from underway.core.model.plan import Plan
+    from underway.core.model.state import RunRecord
+
+EXITS = {
+    "done": EXIT_DONE,
+    "halted": EXIT_FAILED,
+    "aborted": EXIT_FAILED,
+    "waits": EXIT_WAITING,
+    "stopped": EXIT_WAITING,
+    "interrupted": EXIT_INTERRUPTED,
+}
+
+
+@click.command()
+@click.argument("plan_file", metavar="[PLAN]", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask before the start.")
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines.")
+@click.option("--plain", is_flag=True, help="Progress as plain lines, also on a terminal.")
+@click.option("--linger", is_flag=True, help="Stay while the run waits for an operator (pause, approval).")
+@pass_context
+def upgrade(context: Context, plan_file: Path | None, yes: bool, as_json: bool, plain: bool, linger: bool) -> None:
+    """Apply PLAN; without PLAN, go on with the run that is not finished.
+
+    Ctrl-C once: start nothing more and wait for those at work. Twice: stop them too. Running again resumes.
+    """
+    run = _resume(context) if plan_file is None else _start(context, plan_file, yes)
+    _drive(context, run, _mode(as_json, plain), linger)
+
+
+@click.command()
+@click.option("--reason", metavar="TEXT", required=True, help="Why: kept in the audit.")
+@click.option("--yes", is_flag=True, help="Do not ask before the start.")
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines.")
+@click.option("--plain", is_flag=True, help="Progress as plain lines, also on a terminal.")
+@pass_context
+def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: bool) -> None:
+    """Bring hosts that were changed back to the old release. Refused after the point of no return."""
+    from underway.app import make_rollback, sign_plan
+    from underway.core.preview import tree
+
+    session = context.session
+    current = session.current()
+    plan = make_rollback(session, current)
+    for line in tree(plan, width=width()):
+        echo(line, error=as_json)
+    _confirm(f"Roll back {_hosts(plan)} to {plan.source}?", yes)
+    if current.state in ("running", "paused"):
+        session.control(current.id).abort(f"rolled back: {reason}")
+    _drive(context, session.start(plan, sign_plan(context.place, plan)), _mode(as_json, plain), False)
+
+
+def _mode(as_json: bool, plain: bool) -> Literal["rich", "plain", "json"]:
+    if as_json:
+        return "json"
+    return "plain" if plain or not sys.stdout.isatty() else "rich"
+
+
+def _resume(context: Context) -> RunRecord:
+    run = context.session.current()
+    if run.state in ("done", "aborted"):
+        raise InputError(f"run {run.id} is {run.state}: nothing to resume (give a plan to start another)")
+    echo(f"going on with run {run.id} ({run.source} to {run.target})", error=True)
+    return run
+
+
+def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
+    from underway.app import check_world, read_plan
+
+    session = context.session
+    plan, envelope = read_plan(context.place, plan_file)
+    current = session.repository.current()
+    if current is not None and current.plan == plan.digest() and current.state in ("running", "paused"):
+        echo(f"going on with run {current.id} of this plan", error=True)
+        return current
+    check_world(session, plan)
+    echo(f"plan {plan.digest()[:12]}: {plan.cluster}, {_hosts(plan)}, {plan.source} to {plan.target}", error=True)
+    _confirm("Start the upgrade?", yes)
+    return session.start(plan, envelope)
+
+
+def _hosts(plan: Plan) -> str:
+    number = len({host for work in plan.passes.values() for host in work.hosts})
+    return f"{number} host{'s' if number != 1 else ''}"
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is no terminal to ask on: give --yes")
+    click.confirm(question, abort=True)
+
+
+def _drive(context: Context, run: RunRecord, mode: Literal["rich", "plain", "json"], linger: bool) -> None:
+    from underway.app import drive_run
+
+    end = drive_run(context.session, run, mode, sys.stdout, linger)
+    raise click.exceptions.Exit(EXITS[end])

@@ -1,0 +1,88 @@
+"""status, report, log, audit: the truth about a run, during and after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from underway.cli.context import Context, echo, echo_json, pass_context, width
+from underway.errors import Refused
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@pass_context
+def status(context: Context, as_json: bool) -> None:
+    """The whole truth: what is done, at work, failed, unknown, waiting and why, and what to do next."""
+    from underway.app import look
+    from underway.cli.view import status_json, status_lines
+
+    seen = look(context.session)
+    if as_json:
+        echo_json(status_json(seen.plan, seen.snapshot, seen.decision, seen.extras, seen.now))
+        return
+    for line in status_lines(seen.plan, seen.snapshot, seen.decision, seen.extras, seen.now, width=width()):
+        echo(line)
+
+
+@click.command()
+@click.option("--run", "run_id", metavar="RUN", default="", help="Another run than the latest.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where (default: state directory)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--text", "as_text", is_flag=True, help="Print the summary as text.")
+@pass_context
+def report(context: Context, run_id: str, output: Path | None, as_json: bool, as_text: bool) -> None:
+    """Write the report of a run: one HTML file (and the same as JSON), with every outage and its cause."""
+    from underway.app import summary_of, write_report
+    from underway.report import jsonform, text
+
+    summary = summary_of(context.session, run_id)
+    if as_json:
+        echo(jsonform.dumps(summary))
+        return
+    if as_text:
+        for line in text.lines(summary):
+            echo(line)
+        return
+    path = write_report(context.session, summary, output)
+    echo(text.headline(summary))
+    echo(f"wrote {path} and {path.with_suffix('.json')}")
+
+
+@click.command()
+@click.option("--run", "run_id", metavar="RUN", default="", help="Another run than the latest.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@pass_context
+def log(context: Context, run_id: str, as_json: bool) -> None:
+    """What happened, to whom, when, by whom, and why: the run's journal."""
+    import json
+
+    from underway.core.model.base import canonical
+    from underway.core.words import clean, moment
+
+    run = run_id or context.session.current().id
+    for entry in context.session.repository.events(run):
+        if as_json:
+            echo(json.dumps(json.loads(canonical(entry))))
+        else:
+            echo(f"{moment(entry.at)}  {entry.kind:<13} {clean(entry.actor)}: {clean(entry.text)}")
+
+
+@click.group()
+def audit() -> None:
+    """The hash-chained audit of everything that was changed."""
+
+
+@audit.command()
+@pass_context
+def verify(context: Context) -> None:
+    """Recompute the chain and say whether anything was altered, removed or put in between."""
+    count, problems = context.session.repository.verify()
+    for problem in problems:
+        echo(problem, error=True)
+    if problems:
+        raise Refused(f"the audit does not verify: {len(problems)} problems in {count} entries")
+    echo(f"the audit verifies: {count} entries, unbroken")
