@@ -11,12 +11,13 @@ import random
 from dataclasses import dataclass, field
 
 from support.sample_plan import fleet_plan, keystone_plan
+from underway.core.availability import Stats
 from underway.core.model.base import replace
 from underway.core.model.event import Event, EventKind, HostLine, HostLineKind
 from underway.core.model.plan import Pass, Plan, split_action
 from underway.core.model.sample import Attribution, Cause, Gap, Outage
 from underway.core.model.state import ActionRecord, ActionState, RunRecord
-from underway.core.summary import ProbeFigures, Summary, summarise
+from underway.core.summary import Summary, summarise
 
 START = 1_795_251_600.0  # 2026-11-21 09:00:00 UTC
 
@@ -54,7 +55,7 @@ class SampleRun:
     lines: dict[str, list[HostLine]] = field(default_factory=dict)
     outages: list[Outage] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
-    stats: list[ProbeFigures] = field(default_factory=list)
+    stats: list[Stats] = field(default_factory=list)
 
     def summary(self) -> Summary:
         return summarise(
@@ -324,7 +325,7 @@ def _outage(
     )
 
 
-def _stats(made: SampleRun) -> list[ProbeFigures]:
+def _stats(made: SampleRun) -> list[Stats]:
     told = []
     whole = made.now - made.run.started
     for name, probe in made.plan.probes.items():
@@ -332,19 +333,19 @@ def _stats(made: SampleRun) -> list[ProbeFigures]:
         blind = sum(gap.end - gap.start for gap in made.gaps if gap.probe == name)
         down = sum(outage.end - outage.start for outage in mine)
         told.append(
-            ProbeFigures(
+            Stats(
                 probe=name,
                 service=probe.service,
                 host=probe.host,
-                requests=int((whole - blind) / probe.every),
+                samples=int((whole - blind) / probe.every),
                 failed=sum(outage.failed for outage in mine),
                 up=whole - blind - down,
                 down=down,
                 unobserved=blind,
-                p50=0.018,
-                p99=0.074,
-                first=made.run.started,
-                last=made.now,
+                mean=0.018,
+                slowest=0.074,
+                start=made.run.started,
+                end=made.now,
             )
         )
     return told

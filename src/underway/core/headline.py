@@ -117,6 +117,6 @@ def warnings(
     for figures in probes:
         if not figures.requests:
             told.append(f"probe {figures.probe} never asked: whether it would have been answered was not observed")
-        elif figures.unobserved > 0:
+        elif figures.unobserved:
             told.append(f"probe {figures.probe} did not observe {words.duration(figures.unobserved)}")
     return told

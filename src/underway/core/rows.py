@@ -83,24 +83,26 @@ class LossRow(Row, frozen=True, kw_only=True):
 
 
 class ProbeFigures(Row, frozen=True, kw_only=True):
-    """One probe in figures. ``up``, ``down`` and ``unobserved`` are seconds; ``p50`` and ``p99`` of the good answers.
+    """One probe in figures; all but the names are None for a probe that never asked.
 
-    ``requests`` and ``failed`` count asked and badly answered ones. ``first`` and ``last`` are when it was first and
-    last due (None: not known, then the gaps alone say what was not observed).
+    ``requests`` counts questions with an answer that says something of the service, ``failed`` the bad ones among
+    them, ``lost`` those that say nothing (the prober had no network). ``up``, ``down`` and ``unobserved`` are seconds
+    and add up to the time from ``start`` to ``end``. ``mean`` and ``slowest`` are of good answers, seconds.
     """
 
     probe: str
-    service: str = ""
-    host: str = ""
-    requests: int = 0
-    failed: int = 0
-    up: float = 0.0
-    down: float = 0.0
-    unobserved: float = 0.0
-    p50: float | None = None
-    p99: float | None = None
-    first: float | None = None
-    last: float | None = None
+    service: str
+    host: str
+    requests: int | None
+    failed: int | None
+    lost: int | None
+    up: float | None
+    down: float | None
+    unobserved: float | None
+    start: float | None
+    end: float | None
+    mean: float | None
+    slowest: float | None
 
 
 class ActionRow(Row, frozen=True, kw_only=True):

@@ -5,9 +5,10 @@ What is not known says so: ``None`` is "not known" (or "not observed"), never 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from underway.core import headline, history
+from underway.core.availability import Stats
 from underway.core.model.event import Event, HostLine
 from underway.core.model.plan import Plan, Stage, split_action
 from underway.core.model.sample import Gap, Outage
@@ -27,7 +28,7 @@ from underway.core.rows import (
 )
 from underway.core.words import clean
 
-__all__ = ["ProbeFigures", "Summary", "host_state", "summarise"]
+__all__ = ["ProbeFigures", "Summary", "figures", "host_state", "summarise"]
 
 
 def summarise(
@@ -38,7 +39,7 @@ def summarise(
     lines: Mapping[str, Sequence[HostLine]],
     outages: Sequence[Outage],
     gaps: Sequence[Gap],
-    stats: Sequence[ProbeFigures],
+    stats: Iterable[Stats],
     now: float,
     *,
     version: str = "",
@@ -46,21 +47,22 @@ def summarise(
 ) -> Summary:
     """Everything that a report says of a run.
 
-    ``events`` are the run's, by sequence; ``lines`` the journal lines by *executing* host; ``stats`` one per probe
-    (a probe of the plan without one is listed as not observed); ``audit`` the sequence number and hash of the
-    audit chain's last entry. ``now`` (Unix seconds) stands in for the end of a run that is not over.
+    ``events`` are the run's, by sequence; ``lines`` the journal lines by *executing* host; ``outages``, ``gaps`` and
+    ``stats`` those of the ``Ledger`` (a probe of the plan without stats is listed as not observed); ``audit`` the
+    sequence number and hash of the audit chain's last entry. ``now`` (Unix seconds) stands in for the end of a run
+    that is not over.
     """
     hosts = tuple(_host(plan, name, actions, run.mode) for name in plan.hosts)
     steps = history.steps(plan, run.id, actions, lines)
     over = run.state in ("done", "aborted")
     end = run.ended or (max((event.at for event in events), default=None) if over else None)
     probes = _probes(plan, stats)
-    direct = bool(probes) and all(figures.host for figures in probes)  # no probe asks as users do: then all count
+    direct = bool(probes) and all(row.host for row in probes)  # no probe asks as users do: then all count
     told = _outages(plan, outages, now, direct)
-    seen = [figures for figures in probes if figures.requests and (direct or not figures.host)]
+    seen = [row for row in probes if row.requests and (direct or not row.host)]
     felt = [row for row in told if row.label.startswith("O")]
-    requests = sum(figures.requests for figures in seen) if seen else None
-    failed = sum(figures.failed for figures in seen) if seen else None
+    requests = sum(row.requests or 0 for row in seen) if seen else None
+    failed = sum(row.failed or 0 for row in seen) if seen else None
     verdict, reason = headline.verdict(run, hosts)
     length = (end or now) - run.started if run.started else None
     said = headline.claim(run, hosts, felt, length, requests, failed)
@@ -88,7 +90,7 @@ def summarise(
         duration=length,
         requests=requests,
         failed=failed,
-        unobserved=sum(figures.unobserved for figures in seen) if seen else None,
+        unobserved=sum(row.unobserved or 0.0 for row in seen) if seen else None,
         longest=max(felt, key=lambda row: row.length, default=None),
         hosts=hosts,
         stages=tuple(_stage(plan, stage, actions) for stage in plan.stages),
@@ -254,11 +256,31 @@ def _outage(plan: Plan, label: str, outage: Outage, now: float) -> OutageRow:
     )
 
 
-def _probes(plan: Plan, stats: Sequence[ProbeFigures]) -> tuple[ProbeFigures, ...]:
-    told = {figures.probe: figures for figures in stats}
-    silent = [
-        ProbeFigures(probe=name, service=probe.service, host=probe.host)
-        for name, probe in plan.probes.items()
-        if name not in told
-    ]
-    return tuple(sorted((*stats, *silent), key=lambda figures: (figures.service, bool(figures.host), figures.probe)))
+def _probes(plan: Plan, stats: Iterable[Stats]) -> tuple[ProbeFigures, ...]:
+    """One row for each probe of the plan (and of the samples), those that ask as users do first."""
+    told = {found.probe: found for found in stats}
+    silent = [Stats(probe=name, service=probe.service, host=probe.host) for name, probe in plan.probes.items()]
+    every = [*told.values(), *(found for found in silent if found.probe not in told)]
+    return tuple(figures(found) for found in sorted(every, key=lambda row: (bool(row.host), row.service, row.probe)))
+
+
+def figures(stats: Stats) -> ProbeFigures:
+    """The account of a probe as the report has it: what nobody observed is None, not 0."""
+    requests = stats.samples - stats.lost
+    asked = stats.samples > 0
+    good = requests > stats.failed
+    return ProbeFigures(
+        probe=stats.probe,
+        service=stats.service,
+        host=stats.host,
+        requests=requests if asked else None,
+        failed=stats.failed if asked else None,
+        lost=stats.lost if asked else None,
+        up=stats.up if asked else None,
+        down=stats.down if asked else None,
+        unobserved=stats.unobserved if asked else None,
+        start=stats.start if asked else None,
+        end=stats.end if asked else None,
+        mean=stats.mean if good else None,
+        slowest=stats.slowest if good else None,
+    )

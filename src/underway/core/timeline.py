@@ -226,10 +226,11 @@ def _strip(figures: ProbeFigures, summary: Summary, scale: _Scale) -> Strip:
     down = [row for row in summary.outages if row.probe == figures.probe]
     segments: list[Segment] = []
     if figures.requests:
-        if figures.first is not None and figures.first > begin:
-            blind.append((begin, figures.first, "the probe had not begun"))
-        if figures.last is not None and end - figures.last > 3 * (end - begin) / max(figures.requests, 1):
-            blind.append((figures.last, end, "the probe had ended"))
+        interval = ((figures.up or 0) + (figures.down or 0)) / figures.requests
+        if figures.start is not None and figures.start > begin + 1.5 * interval:
+            blind.append((begin, figures.start, "the probe had not begun"))
+        if figures.end is not None and end > figures.end + 1.5 * interval:
+            blind.append((figures.end, end, "the probe had ended"))
         segments.append(Segment(*scale.piece(begin, end), "up", "", f"{figures.probe}: answered"))
     else:
         blind = [(begin, end, "the probe never asked")]
@@ -240,13 +241,13 @@ def _strip(figures: ProbeFigures, summary: Summary, scale: _Scale) -> Strip:
         Segment(*scale.piece(row.start, row.end), "down", row.label, outage_title(row))
         for row in down
     )  # fmt: skip
-    observed = figures.up + figures.down
+    up, down_for = figures.up or 0.0, figures.down or 0.0
     return Strip(
         probe=figures.probe,
         service=figures.service,
         direct=bool(figures.host),
         segments=tuple(segments),
-        figure=words.share(figures.up, observed) if figures.requests else words.NOT_OBSERVED,
+        figure=words.share(up, up + down_for),
     )
 
 

@@ -7,6 +7,7 @@ before it reaches a terminal, a page or a log (TRUST.md §4, 49).
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -114,3 +115,16 @@ def some(names: Sequence[str], most: int = 3) -> str:
     if len(names) <= most + 1:
         return ", ".join(names)
     return ", ".join(names[:most]) + f" and {count(len(names) - most)} others"
+
+
+_UNITS = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d|%)(?!\w))")
+
+
+def fold(text: str, width: int, indent: str = "", rest: str = "") -> list[str]:
+    """``text``, cleaned, in lines of at most ``width`` columns: the first after ``indent``, the others after ``rest``.
+
+    A figure is not parted from its unit.
+    """
+    whole = _UNITS.sub("\u00a0", clean(text))
+    lines = textwrap.wrap(whole, width, initial_indent=indent, subsequent_indent=rest, break_on_hyphens=False)
+    return [line.replace("\u00a0", " ") for line in lines] or [indent.rstrip()]
