@@ -69,7 +69,7 @@ class Builder:
     def step(self, step: Step, again: bool = False) -> str:
         """Keep a step for the plan; its id."""
         if again:
-            step = replace(step, id=step.id + AGAIN, name=f"{step.name} (at the end)")
+            step = replace(step, id=step.id + AGAIN)
         self.steps.setdefault(step.id, step)
         return step.id
 
@@ -80,13 +80,15 @@ class Builder:
         facts = self.facts
         found = []
         for role, hosts in (facts.pending if facts.catch_up or facts.outside else facts.members).items():
+            if not hosts:
+                continue
             services = [name for name in self.in_order(role) if facts.phase(name, phase, once=False)]
             legs = self.legs(services, (phase,), once=False, again=again)
             if kind == "preflight":
                 checks = self._checks_of(role)
                 services += [name for name in dict.fromkeys(step.service for step in checks) if name not in services]
                 legs = _joined(legs, [self.step(step, again=False) for step in checks])
-            if hosts and legs:
+            if legs:
                 found.append(self.add(f"{kind}/{role}", kind, role, services, hosts, legs))
         return found
 
@@ -219,4 +221,4 @@ def why_visit(visit: Visit) -> str:
     """Why a visit exists: nothing to say where it is the only one of its role."""
     if visit.of == 1:
         return ""
-    return f"visit {visit.number} of {visit.of}" + (f", {visit.why}" if visit.why else ": what needs nobody else first")
+    return f"visit {visit.number} of {visit.of}" + (f", {visit.why}" if visit.why else ": what can be done before the other roles")

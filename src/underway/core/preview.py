@@ -10,7 +10,7 @@ from typing import Literal
 
 from underway.core.estimates import GUESS, LEG, SPREAD, estimate, stage_estimate
 from underway.core.model.plan import Leg, Pass, Plan, Stage
-from underway.core.names import span
+from underway.core.names import ordered, span
 from underway.core.words import clean, duration, plural
 
 Style = Literal["", "head", "danger", "warning", "quiet"]
@@ -94,7 +94,7 @@ def _short(pass_id: str) -> str:
 
 def _hosts(plan: Plan, work: Pass) -> str:
     front, rest = work.hosts[: work.canaries], work.hosts[work.canaries :]
-    hosts = span(rest)
+    hosts = span(rest if work.rolling else ordered(rest))
     if front:
         hosts = f"{span(front)} first ({'canary' if len(front) == 1 else 'canaries'})" + (
             f", then {hosts}" if rest else ""
@@ -170,9 +170,9 @@ def _time(plan: Plan) -> Iterator[str]:
         basis = "from past runs"
     yield f"{_about(estimate(plan))} if nothing fails and nothing waits for you ({basis})"
     if guessed:
-        used = {step.phase for step in plan.steps.values()}
+        used = {plan.steps[name].phase for work in plan.passes.values() for leg in work.legs for name in leg.steps}
         steps = ", ".join(f"{phase} {duration(time)}" for phase, time in GUESS.items() if phase in used)
-        yield f"guessed for a step: {steps}; {duration(LEG)} more for each leg; p90 is {SPREAD:.0f} times that"
+        yield f"guessed for a step: {steps}; {LEG:.0f} s more for each leg; p90 is {SPREAD:.0f} times that"
 
 
 def _about(seconds: float) -> str:

@@ -329,14 +329,14 @@ def _split(board: _Board, needs: Needs, roles: Collection[str], moves: Sequence[
     blocked: tuple[int, int] | None = None
     for bit in queue:
         for other in _bits(board.requires[bit] & ~done):
-            if other in seen:
+            outside = board.units[other].group != group
+            if other in seen or (not outside and board.units[bit].group == group):
                 continue
             seen.add(other)
             came[other] = bit
-            outside = board.units[other].group != group
             if outside and blocked is None:
                 blocked = (bit, other)
-            if not outside and board.units[bit].group != group:
+            if not outside:
                 return "because " + _chain(board, needs, roles, came, other)
             if outside:
                 queue.append(other)

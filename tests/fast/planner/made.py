@@ -94,8 +94,8 @@ def limit(value: int | str | None) -> Limit | None:
     return Limit(percent=int(value[:-1])) if isinstance(value, str) else Limit(count=value)
 
 
-def plan(made: Cluster, known: Catalogue, **more: Any) -> Plan:
-    return build_plan(made, known, more.pop("target", NEW), digests=more.pop("digests", {}), **more)
+def plan(made: Cluster, has: Catalogue, **more: Any) -> Plan:
+    return build_plan(made, has, more.pop("target", NEW), digests=more.pop("digests", {}), **more)
 
 
 __all__ = [
