@@ -9,31 +9,45 @@ from __future__ import annotations
 import getpass
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from underway import trust
+from underway import __version__, trust
+from underway.checks.samples import Tail
+from underway.checks.spawn import ProberProcess
+from underway.core.attribution import attribute, spans
+from underway.core.availability import Account
+from underway.core.drift import drift
 from underway.core.model.base import canonical, decode
+from underway.core.model.cluster import Host
+from underway.core.model.decision import Decision
 from underway.core.model.event import Event
 from underway.core.model.plan import Plan
+from underway.core.model.sample import Outage
+from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import RunRecord
 from underway.core.model.ticket import PLAN_TYPE
+from underway.core.planner import build_plan
+from underway.core.rollback import rollback_plan
+from underway.core.rules import decide
+from underway.core.summary import Summary, summarise
 from underway.engine.clock import Clock, SystemClock
 from underway.engine.control import Control
 from underway.engine.coordinator import Coordinator
 from underway.engine.measure import Measure, NoMeasure
-from underway.engine.mirror import FileMirror
+from underway.engine.mirror import FileMirror, Mirror, read_lines
 from underway.engine.orders import OrderBook
-from underway.errors import Drifted, InputError, NotTrusted
-from underway.executors.base import Executor
+from underway.engine.probing import SampleMeasure
+from underway.errors import Drifted, InputError, NotTrusted, UnderwayError
 from underway.executors.connections import ByConnection
 from underway.executors.local import LocalExecutor
 from underway.executors.ssh import SshExecutor
 from underway.records.repository import Repository
-from underway.render.seal import bundle
+from underway.render.seal import bundle, seal
+from underway.report import html, jsonform
 from underway.store.base import Store
 from underway.store.sqlite import SqliteStore
 
@@ -155,31 +169,6 @@ class Session:
         self.repository.create_run(run, envelope, event)
         return run
 
-    def coordinator(self, run: RunRecord, measure: Measure | None = None, name: str = "") -> Coordinator:
-        """A coordinator for a run, over the real executors."""
-        plan, envelope = self.plan_of(run.id)
-        signer = trust.load_signer(self.place.keys / "ticket.key")
-        return Coordinator(
-            repository=self.repository,
-            executor=self.executor(),
-            plan=plan,
-            run=run.id,
-            orders=OrderBook(plan, envelope, run, lambda kind, data: trust.sign(signer, kind, data), bundle),
-            mirror=FileMirror(self.place.run_directory(run.id) / "journals"),
-            measure=measure or NoMeasure(),
-            clock=self.clock,
-            name=name or f"{os.uname().nodename}-{os.getpid()}",
-        )
-
-    def executor(self) -> Executor:
-        """Hosts by their connection: local ones by a process here, others by SSH."""
-        return ByConnection(
-            {
-                "local": LocalExecutor(default_directory=self.place.state / "hosts"),
-                "ssh": SshExecutor(known_hosts=self.place.known_hosts, control=self.place.state / "ssh"),
-            }
-        )
-
     def close(self) -> None:
         """Close the store, if it was opened."""
         if "store" in self.__dict__:
@@ -219,7 +208,160 @@ def read_plan(place: Place, path: Path) -> tuple[Plan, bytes]:
     return plan, envelope
 
 
-def refuse_drift(differences: Sequence[str]) -> None:
-    """Raise Drifted where there are differences."""
+# --- planning ------------------------------------------------------------------------------------------------------
+
+
+def make_plan(session: Session, target: str) -> Plan:
+    """The sealed plan of the files as they are, with what is known of hosts and past durations."""
+    inputs = session.inputs()
+    session.place.prepare(inputs.cluster.name)
+    repository = session.repository
+    plan = build_plan(
+        inputs.cluster,
+        inputs.catalogue,
+        target,
+        digests=inputs.digests,
+        known=repository.hosts(),
+        durations=repository.durations(),
+    )
+    return seal(plan)
+
+
+def check_world(session: Session, plan: Plan) -> None:
+    """Raise Drifted, naming every difference, where the plan no longer fits files, catalogue, settings or hosts."""
+    inputs = session.inputs()
+    differences = drift(plan, inputs.cluster, inputs.catalogue, inputs.digests, session.repository.hosts())
     if differences:
         raise Drifted(differences)
+
+
+def make_rollback(session: Session, run: RunRecord) -> Plan:
+    """The sealed plan that brings the hosts of ``run`` back. Raises Refused after the point of no return."""
+    plan, _ = session.plan_of(run.id)
+    return seal(rollback_plan(plan, session.repository.snapshot(run.id)))
+
+
+# --- running -------------------------------------------------------------------------------------------------------
+
+
+def enrol_host(place: Place, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]]) -> str:
+    """Make a host trust our keys; the empty string, or why it could not be done."""
+    executor = _executors(place)[host.connection]
+    try:
+        executor.enrol(host, cluster, keys)
+    except UnderwayError as error:
+        return str(error)
+    finally:
+        executor.close()
+    return ""
+
+
+def _executors(place: Place) -> dict[str, LocalExecutor | SshExecutor]:
+    return {
+        "local": LocalExecutor(default_directory=place.state / "hosts"),
+        "ssh": SshExecutor(known_hosts=place.known_hosts, control=place.state / "ssh"),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """A coordinator with what stands around it."""
+
+    plan: Plan
+    coordinator: Coordinator
+    mirror: Mirror
+    prober: ProberProcess
+
+
+def put_together(session: Session, run: RunRecord) -> Driven:
+    """Everything that drives a run on the real executors, probes included."""
+    plan, envelope = session.plan_of(run.id)
+    directory = session.place.run_directory(run.id)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mirror = FileMirror(directory / "journals")
+    measure: Measure = SampleMeasure(plan, directory / "samples", mirror, run.started) if plan.probes else NoMeasure()
+    signer = trust.load_signer(session.place.keys / "ticket.key")
+    coordinator = Coordinator(
+        repository=session.repository,
+        executor=ByConnection(_executors(session.place)),
+        plan=plan,
+        run=run.id,
+        orders=OrderBook(plan, envelope, run, lambda kind, data: trust.sign(signer, kind, data), bundle),
+        mirror=mirror,
+        measure=measure,
+        clock=session.clock,
+        name=f"{os.uname().nodename}-{os.getpid()}",
+    )
+    return Driven(plan, coordinator, mirror, ProberProcess(plan.probes, directory))
+
+
+# --- showing -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What ``status`` knows: read from the store and the mirrored journals alone."""
+
+    plan: Plan
+    snapshot: Snapshot
+    decision: Decision
+    at_work: Sequence[tuple[str, str, str, float]]
+    outages: Sequence[Outage]
+    now: float
+
+
+def look(session: Session) -> Seen:
+    """One look at the latest run, decided on as a coordinator would; writes nothing."""
+    run = session.current()
+    plan, _ = session.plan_of(run.id)
+    snapshot = session.repository.snapshot(run.id)
+    now = session.clock.now()
+    policy = snapshot.policy.policy if snapshot.policy is not None else plan.policy
+    mirror = Mirror()
+    directory = session.place.run_directory(run.id)
+    for host, lines in read_lines(directory / "journals").items():
+        mirror.take(host, lines)
+    measured = SampleMeasure(plan, directory / "samples", mirror, run.started).look(run.ended or now)
+    return Seen(plan, snapshot, decide(plan, snapshot, policy, now), mirror.at_work(), measured.outages, now)
+
+
+def summary_of(session: Session, run_id: str) -> Summary:
+    """The summary of a run (the latest if no id is given), from the store, the mirrored journals and the samples."""
+    repository = session.repository
+    run = repository.snapshot(run_id or session.current().id).run
+    plan, _ = session.plan_of(run.id)
+    snapshot = repository.snapshot(run.id)
+    directory = session.place.run_directory(run.id)
+    now = session.clock.now()
+    over = run.ended or now
+    lines = read_lines(directory / "journals")
+    account = Account(plan.probes, run.started)
+    tail = Tail(directory / "samples")
+    while samples := tail.poll():
+        account.feed(sample for sample in samples if run.started <= sample.due <= over)
+    if run.ended:
+        account.close()
+    ledger = account.ledger(over, final=bool(run.ended))
+    work = spans([line for host in lines.values() for line in host], plan, now=over)
+    head = repository.events(run.id)
+    return summarise(
+        plan,
+        run,
+        snapshot.actions,
+        head,
+        lines,
+        attribute(ledger.outages, work, plan.probes),
+        ledger.gaps,
+        ledger.stats.values(),
+        now,
+        version=__version__,
+        audit=(head[-1].seq, head[-1].hash) if head else None,
+    )
+
+
+def write_report(session: Session, summary: Summary, path: Path | None) -> Path:
+    """Write the HTML report and, beside it, the same as JSON; returns the path of the HTML file."""
+    path = path or session.place.run_directory(summary.run) / "report.html"
+    path.write_text(html.render(summary), encoding="utf-8")
+    path.with_suffix(".json").write_text(jsonform.dumps(summary), encoding="utf-8")
+    return path

@@ -1,0 +1,100 @@
+"""The prober's process: started detached, so that a killed coordinator blinds nobody; started again if it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from underway.checks.prober import command, write_probes
+from underway.core.model.cluster import Probe
+from underway.errors import ExecutorError
+
+GRACE = 10.0
+"""Seconds that a prober gets to write its last samples."""
+
+FAST_ENDS = 5
+"""Ends within ``FAST`` seconds of their start after which it is not started again: something is wrong with it."""
+
+FAST = 5.0
+
+
+class ProberProcess:
+    """The prober of one run; any number of coordinators may ensure it, one process asks (it locks its output file)."""
+
+    def __init__(self, probes: Mapping[str, Probe], directory: Path) -> None:
+        self._probes = dict(probes)
+        self._file = directory / "probes.json"
+        self._out = directory / "samples" / "prober.jsonl"
+        self._stop = directory / "prober.stop"
+        self._pid = directory / "prober.pid"
+        self._log = directory / "prober.log"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._fast_ends = 0
+
+    def ensure(self) -> None:
+        """Start the prober unless one is at work. Raises ExecutorError where it ends again and again."""
+        if not self._probes or self._alive():
+            return
+        if self._child is not None:
+            if self._child.wait() == 2:
+                raise ExecutorError(f"the prober does not accept its probes: {self._last_words()}")
+            quick = time.monotonic() - self._started < FAST
+            self._fast_ends = self._fast_ends + 1 if quick else 0
+            if self._fast_ends >= FAST_ENDS:
+                raise ExecutorError(f"the prober ends as soon as it starts: {self._last_words()}")
+        self._out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._stop.unlink(missing_ok=True)
+        write_probes(self._file, self._probes)
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(
+                command(self._file, self._out, self._stop),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._started = time.monotonic()
+        self._pid.write_text(str(self._child.pid))
+
+    def stop(self) -> None:
+        """End the prober, whichever process started it, and wait for its last samples."""
+        pid = self._running_pid()
+        if not pid:
+            return
+        self._stop.touch()
+        deadline = time.monotonic() + GRACE
+        while self._running_pid() and time.monotonic() < deadline:
+            if self._child is not None:
+                self._child.poll()
+            time.sleep(0.05)
+        if self._running_pid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._pid.unlink(missing_ok=True)
+
+    def _alive(self) -> bool:
+        if self._child is not None:
+            return self._child.poll() is None
+        return bool(self._running_pid())
+
+    def _running_pid(self) -> int:
+        """The pid of the run's prober, 0 where none is at work; a pid that is another program's does not count."""
+        try:
+            pid = int(self._pid.read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError, IndexError):
+            return 0
+        return pid if os.fsencode(self._out) in words and state != "Z" else 0
+
+    def _last_words(self) -> str:
+        try:
+            return self._log.read_text(errors="replace").strip().splitlines()[-1]
+        except (OSError, IndexError):
+            return f"see {self._log}"
