@@ -30,6 +30,9 @@ TICKET_FIELDS = {
     "mode", "answers", "timeout", "issued", "expires", "files",
 }  # fmt: skip
 
+DEFAULTS: Dict[str, Any] = {"protocol": PROTOCOL, "mode": "upgrade", "answers": {}, "files": {}, "timeout": 3600.0}
+"""Fields that a ticket may leave out."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -96,7 +99,9 @@ def load_host(directory: Path) -> HostFile:
 
 def same_ticket(ticket: Mapping[str, Any]) -> str:
     """Digest of what a ticket says, without when it was issued: two coordinators may sign one claim."""
-    said = {key: value for key, value in ticket.items() if key not in ("issued", "expires")}
+    said = {**DEFAULTS, **ticket}
+    for key in ("issued", "expires"):
+        said.pop(key, None)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -150,8 +155,8 @@ def _object(data: bytes, name: str) -> Dict[str, Any]:
 
 
 def _check_ticket(ticket: Dict[str, Any], host: HostFile) -> None:
-    ticket.setdefault("protocol", PROTOCOL)
-    ticket.setdefault("mode", "upgrade")
+    for key, value in DEFAULTS.items():
+        ticket.setdefault(key, value)
     texts = ("cluster", "run", "action", "host", "target", "plan", "playbook", "digest", "mode")
     for key, kinds in [*((text, str) for text in texts), ("leg", int), ("token", int), ("protocol", int)]:
         if type(ticket.get(key)) is not kinds:

@@ -1,0 +1,80 @@
+"""A real sshd on a port of its own, with keys made for the test; ended by its process id."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+
+def find_sshd() -> str:
+    """The path of sshd; skips loudly where there is none."""
+    found = shutil.which("sshd") or "/usr/sbin/sshd"
+    if not Path(found).exists() or not shutil.which("ssh") or not shutil.which("ssh-keygen"):
+        pytest.skip("NOT RUN: needs sshd, ssh and ssh-keygen (install openssh-server and openssh-client)")
+    return found
+
+
+class Sshd:
+    """Started in ``root``; ``port``, ``identity``, ``known_hosts`` and ``user`` reach it."""
+
+    def __init__(self, root: Path) -> None:
+        self.program = find_sshd()
+        self.root = root
+        self.user = getpass.getuser()
+        self.known_hosts = root / "known_hosts"
+        self.identity = root / "id"
+        self._process: subprocess.Popen[bytes] | None = None
+        for name in ("hostkey", "id", "otherkey"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(root / name)], check=True)
+        shutil.copy(root / "id.pub", root / "authorized_keys")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        self.trust("hostkey")
+
+    def trust(self, name: str) -> None:
+        """Write ``known_hosts`` with this key."""
+        key = (self.root / f"{name}.pub").read_text().split()[:2]
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {' '.join(key)}\n")
+
+    def start(self) -> None:
+        config = self.root / "sshd_config"
+        config.write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.root}/hostkey\nPidFile none\n"
+            f"AuthorizedKeysFile {self.root}/authorized_keys\nPasswordAuthentication no\nUsePAM no\nStrictModes no\n"
+            "MaxStartups 200\nPermitRootLogin yes\nKbdInteractiveAuthentication no\nUseDNS no\n"
+        )
+        self._process = subprocess.Popen(
+            [self.program, "-D", "-e", "-f", str(config)],
+            stdout=subprocess.DEVNULL,
+            stderr=(self.root / "log").open("ab"),
+        )
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                probe.settimeout(1)
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        pytest.fail(f"sshd did not start: {(self.root / 'log').read_text()}")
+
+    def children(self) -> list[int]:
+        """Its processes for connections."""
+        assert self._process
+        path = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(5)
+            self._process = None
