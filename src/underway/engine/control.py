@@ -147,18 +147,20 @@ class Control:
                     )
                 # an answer is about this interruption only: an older one must not answer for the next
                 answers = {record.step: answer} if answer and record.step else {}
-                actions[action] = (record, replace(record, retry=True, answers=answers, stuck=False))
+                actions[action] = (record, self._again(action, record, answers))
                 found.append(action)
             event = self._event("retry", f"{host} is tried again{' (' + answer + ')' if answer else ''}" + _why(reason))
-            return Change(
-                run=self._run,
-                events=(replace(event, host=host, action=found[0]),),
-                actions=actions,
-                bump=f"retry {host}",
-            )
+            events = tuple(replace(event, host=host, action=action) for action in found)
+            return Change(run=self._run, events=events, actions=actions, bump=f"retry {host}")
 
         self._change(change)
         return found
+
+    def _again(self, action: str, record: ActionRecord, answers: dict[str, Literal["rerun", "skip"]]) -> ActionRecord:
+        """The record of work that is to be tried again; where only the gate had failed, the gate is tried again."""
+        if record.leg >= len(self._plan.pass_of(action).legs):
+            return replace(record, state="soaking", finished=self._clock.now(), ended=0.0, reason="", stuck=False)
+        return replace(record, retry=True, answers=answers, stuck=False)
 
     def skip(self, host: str, reason: str, action: str = "") -> list[str]:
         """Waive a host's failed, unknown or pending work: later stages no longer wait for it. Returns the actions."""

@@ -114,11 +114,11 @@ class Coordinator:
         self._events = []
         changed = self._take_reports(self._executor.reports(timeout))
         snapshot = self._repository.snapshot(self._run)
-        self._follow_policy(snapshot)
         measured = self._measure.look(self._clock.now())
         if self._record_measurement(snapshot, measured):
             snapshot = self._repository.snapshot(self._run)
             changed = True
+        self._follow_policy(snapshot)  # of the very look that is decided on, not of an earlier one
         decision = self._decider.decide(snapshot, self._clock.now())
         try:
             changed |= self._commit_verdicts(snapshot, decision.verdicts)
@@ -316,6 +316,9 @@ class Coordinator:
                 token=token,
                 attempt=(old.attempt if old else 0) + 1,
                 claimed=self._clock.now(),
+                started=0.0,
+                finished=0.0,
+                ended=0.0,
                 by=self._actor,
                 reason="",
                 stuck=False,

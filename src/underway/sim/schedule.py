@@ -247,6 +247,7 @@ def _answer(here: stages.Stage, result: Result) -> None:
             host = action.rpartition("/")[2]
             _try(lambda host=host: control.retry(host, "look", "rerun"))  # type: ignore[misc]
     run: RunRecord = seen.run
+    room = Limit(count=len(here.plan.hosts))
     if here.world.now() - here.run.started > HORIZON:
         if run.state == "paused":
             _try(lambda: control.resume("the horizon is passed"))
@@ -255,11 +256,13 @@ def _answer(here: stages.Stage, result: Result) -> None:
         for host in here.plan.hosts:
             if host in seen.health and not seen.health[host].healthy:
                 here.health.set(host, True)
+        if run.state == "running":  # what was lowered may leave no room for what failed: an operator would see that
+            _try(lambda: control.limit("total", room, "the horizon is passed"))
         for role in here.plan.roles:
             if any(host.role == role for host in here.plan.hosts.values()):
                 policy = seen.policy.policy if seen.policy else here.plan.policy
-                if policy.role_limits.get(role) == Limit(count=0):
-                    _try(lambda role=role: control.limit(role, Limit(count=1), "the horizon is passed"))  # type: ignore[misc]
+                if role in policy.role_limits:
+                    _try(lambda role=role: control.limit(role, room, "the horizon is passed"))  # type: ignore[misc]
 
 
 def _try(verb: Callable[[], object]) -> None:

@@ -30,6 +30,7 @@ TRANSITIONS: frozenset[tuple[ActionState, ActionState]] = frozenset(
         ("soaking", "done"),  # healthy for the soak time
         ("soaking", "failed"),  # not healthy in time
         ("failed", "claimed"),  # the operator said retry
+        ("failed", "soaking"),  # all its steps had finished: the operator said to look at its health again
         ("failed", "skipped"),  # the operator waived it
         ("failed", "done"),  # the operator recorded that it was finished by hand
         ("unknown", "running"),  # the host's journal says: at work
