@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from underway.core.model.base import canonical, digest
@@ -29,13 +29,18 @@ def export(plan: Plan, directory: Path) -> tuple[str, ...]:
     """Write the tree of ``plan`` (sealed or not) into ``directory``; returns the paths written, sorted.
 
     The directory is made (0700) or must be empty, or hold an earlier export of which no file was changed since: files
-    of that one which are not needed any more are removed. Raises ``InputError`` otherwise, and then nothing was changed.
+    of that one which are not needed any more are removed. Raises ``InputError`` otherwise; then nothing was changed.
     """
     files = rendered(plan)
     before = _before(directory)
+    for name in sorted(files.keys() - before.keys()):
+        if (directory / name).exists() or (directory / name).is_symlink():
+            raise InputError(f"{directory / name}: not ours (move it away, or choose another directory)")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # the mark goes first and names both old and new files: cut short, the directory is still known as ours
-    _write(directory / MARK, _mark({**before, **_digests(files)}), 0o600)
+    after = {name: [digest(data)] for name, data in files.items()}
+    # the mark goes first and takes old and new content as ours: an export that is cut short can be repeated
+    both = {name: [*before.get(name, ()), *after.get(name, ())] for name in before.keys() | after.keys()}
+    _write(directory / MARK, _mark(both), 0o600)
     for name in sorted(before.keys() - files.keys()):
         (directory / name).unlink(missing_ok=True)
         _prune(directory, PurePosixPath(name).parents)
@@ -43,7 +48,7 @@ def export(plan: Plan, directory: Path) -> tuple[str, ...]:
         path = directory / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(path, data, 0o700 if name in EXECUTABLE else 0o600)
-    _write(directory / MARK, _mark(_digests(files)), 0o600)
+    _write(directory / MARK, _mark(after), 0o600)
     return tuple(sorted(files))
 
 
@@ -83,7 +88,7 @@ def _settings(plan: Plan) -> bytes:
     ).encode()
 
 
-def _before(directory: Path) -> dict[str, str]:
+def _before(directory: Path) -> dict[str, list[str]]:
     """The files of an earlier export in ``directory``; none where it is empty. Raises ``InputError`` if foreign."""
     if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
         raise InputError(f"{directory}: expected a directory, found something else")
@@ -98,24 +103,29 @@ def _before(directory: Path) -> dict[str, str]:
     if not isinstance(marked, dict) or not all(_ours(name, found) for name, found in marked.items()):
         raise InputError(f"{directory}: {MARK} is damaged (choose another directory)")
     for name, expected in sorted(marked.items()):
-        path = directory / name
-        if path.is_symlink() or (path.exists() and expected and digest(path.read_bytes()) != expected):
-            raise InputError(f"{path}: changed since the export (move it away, or choose another directory)")
+        if not _is_unchanged(directory, PurePosixPath(name), expected):
+            raise InputError(
+                f"{directory / name}: changed since the export (move it away, or choose another directory)"
+            )
     return marked
 
 
+def _is_unchanged(directory: Path, name: PurePosixPath, expected: Collection[str]) -> bool:
+    """Whether a file is gone, or a plain file with content of ours, in plain directories."""
+    if any((directory / part).is_symlink() for part in (name, *name.parents) if part.parts):
+        return False
+    path = directory / name
+    return not path.exists() or (path.is_file() and digest(path.read_bytes()) in expected)
+
+
 def _ours(name: object, found: object) -> bool:
-    if not isinstance(name, str) or not isinstance(found, str):
+    if not isinstance(name, str) or not isinstance(found, list) or not all(isinstance(item, str) for item in found):
         return False
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
-def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {name: digest(data) for name, data in files.items()}
-
-
-def _mark(files: Mapping[str, str]) -> bytes:
+def _mark(files: Mapping[str, list[str]]) -> bytes:
     return json.dumps(files, indent=1, sort_keys=True).encode() + b"\n"
 
 

@@ -59,7 +59,7 @@ def same(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(values)
 @example({"a": [[], {}, [[1]], [{"b": {}}]]})
 @example({"k" * 130: "v" * 200, "x": "word " * 60 + "end"})
@@ -71,7 +71,7 @@ def test_what_is_written_is_read_back(value: Any) -> None:
         assert same(yaml.load(data, reader), value), data
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(texts, values, min_size=2))
 def test_the_order_of_keys_does_not_matter(value: dict[str, Any]) -> None:
     assert document(value) == document(dict(reversed(value.items())))
