@@ -80,7 +80,7 @@ class SqliteStore:
         self._closed = True
         self._boot = _boot_id()
         self._commits = 0
-        _check_version(apsw.sqlite_lib_version())
+        check_version(apsw.sqlite_lib_version())
         self._prepare_place(mounts)
         self._ballast = Ballast(self.path.with_name(self.path.name + ".ballast"), ballast)
         self._db = self._open()
@@ -197,6 +197,12 @@ class SqliteStore:
     def low(self) -> bool:
         """Whether the disk was full and the reserve is gone: only what must be written should be."""
         return not self._ballast.held()
+
+    def pragma(self, text: str) -> Any:
+        """The answer of a SQLite pragma of this connection (for tests and for whoever looks into a file)."""
+        with self._session():
+            row = self._one(f"PRAGMA {text}")
+        return None if row is None else row[0]
 
     # --- opening --------------------------------------------------------------------------------------------------
 
@@ -328,7 +334,7 @@ class SqliteStore:
             raise StoreUnavailable(f"{self.path}: the store was closed")
 
 
-def _check_version(found: str) -> None:
+def check_version(found: str) -> None:
     """Refuse a SQLite library with the WAL-reset bug."""
     if tuple(int(part) for part in found.split(".")[:3]) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
