@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from underway.app import Place, Session
+    from underway.app.place import Place, Session
 
 
 class Context:
@@ -22,14 +22,14 @@ class Context:
     @cached_property
     def place(self) -> Place:
         """Where files and state lie."""
-        from underway.app import Place
+        from underway.app.place import Place
 
         return Place.find(*self._given)
 
     @cached_property
     def session(self) -> Session:
         """The opened place; closed when the command ends."""
-        from underway.app import Session
+        from underway.app.place import Session
 
         session = Session(self.place)
         click.get_current_context().call_on_close(session.close)

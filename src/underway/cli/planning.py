@@ -25,13 +25,13 @@ def plan(context: Context, target: str, output: Path | None, old: Path | None, s
     """Work out what will happen, where, in which order, and why. Touches no host."""
     import json
 
-    from underway.app import make_plan, sign_plan, write_plan
+    from underway.app.planning import make_plan, sign_plan, write_plan
     from underway.core.model.base import canonical
     from underway.core.preview import tree
 
     made = make_plan(context.session, target)
     if old is not None:
-        from underway.app import read_plan
+        from underway.app.planning import read_plan
         from underway.core.plandiff import compare
 
         before, _ = read_plan(context.place, old)
@@ -72,7 +72,7 @@ def simulate(context: Context, plan_file: Path, scenario: Path | None, seed: int
 
 
 def _read(context: Context, path: Path) -> Plan:
-    from underway.app import read_plan
+    from underway.app.planning import read_plan
 
     return read_plan(context.place, path)[0]
 
@@ -84,7 +84,7 @@ def _read(context: Context, path: Path) -> Plan:
 @pass_context
 def export(context: Context, directory: Path, plan_file: Path | None, target: str | None) -> None:
     """Write the playbooks, inventory and settings that are run, for plain ansible-playbook, to DIRECTORY."""
-    from underway.app import make_plan
+    from underway.app.planning import make_plan
     from underway.render.export import export as write
 
     if (plan_file is None) == (target is None):

@@ -21,6 +21,7 @@ from underway.errors import (
 if TYPE_CHECKING:
     from underway.core.model.plan import Plan
     from underway.core.model.state import RunRecord
+    from underway.engine.drive import End
 
 EXITS = {
     "done": EXIT_DONE,
@@ -56,7 +57,7 @@ def upgrade(context: Context, plan_file: Path | None, yes: bool, as_json: bool, 
 @pass_context
 def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: bool) -> None:
     """Bring hosts that were changed back to the old release. Refused after the point of no return."""
-    from underway.app import make_rollback, sign_plan
+    from underway.app.planning import make_rollback, sign_plan
     from underway.core.preview import tree
 
     session = context.session
@@ -85,7 +86,7 @@ def _resume(context: Context) -> RunRecord:
 
 
 def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
-    from underway.app import check_world, read_plan
+    from underway.app.planning import check_world, read_plan
 
     session = context.session
     plan, envelope = read_plan(context.place, plan_file)
@@ -113,7 +114,41 @@ def _confirm(question: str, yes: bool) -> None:
 
 
 def _drive(context: Context, run: RunRecord, mode: Literal["rich", "plain", "json"], linger: bool) -> None:
-    from underway.app import drive_run
+    """Drive the run with its progress on the terminal; leave a report behind; exit by how it ended."""
+    from underway.app.reporting import summary_of, write_report
+    from underway.app.running import put_together
+    from underway.cli.live import LiveView
+    from underway.core.progress import progress
+    from underway.engine.coordinator import Tick
+    from underway.engine.drive import Interrupts, drive
+    from underway.report import text
 
-    end = drive_run(context.session, run, mode, sys.stdout, linger)
+    session = context.session
+    driven = put_together(session, run)
+    driven.prober.ensure()
+    view = LiveView(driven.plan, sys.stdout, mode)
+
+    def show(tick: Tick) -> None:
+        driven.prober.ensure()
+        for event in tick.events:
+            view.event(event)
+        now = session.clock.now()
+        made = progress(driven.plan, tick.snapshot, tick.decision, now)
+        view.update(tick.snapshot, tick.decision, made, driven.mirror.at_work(), tick.outages, now)
+
+    end: End = "stopped"
+    try:
+        with Interrupts() as interrupts:
+            end = drive(driven.coordinator, session.clock, show, interrupts, linger)
+    finally:
+        view.close()
+        driven.coordinator.close()
+        if end in ("done", "aborted"):
+            driven.prober.stop()
+    summary = summary_of(session, run.id)
+    path = write_report(session, summary, None)
+    if mode != "json":
+        echo(text.headline(summary))
+        echo(summary.result)
+        echo(f"report: {path}")
     raise click.exceptions.Exit(EXITS[end])

@@ -18,7 +18,7 @@ def init(directory: Path) -> None:
 
     Never overwrites a file. The example validates: change it step by step.
     """
-    from underway.app import Place
+    from underway.app.place import Place
     from underway.config.template import example_files
 
     files = example_files()
@@ -128,10 +128,11 @@ def enrol(context: Context, hosts: tuple[str, ...]) -> None:
     An ssh host must be in the known hosts of this cluster first: its key is never accepted unseen.
     """
     from underway import trust
-    from underway.app import enrol_host
+    from underway.app.planning import read_inputs
+    from underway.app.running import enrol_host
     from underway.core.nearest import nearest
 
-    inputs = context.session.inputs()
+    inputs = read_inputs(context.session)
     context.place.prepare(inputs.cluster.name)
     for name in hosts:
         if name not in inputs.cluster.hosts:

@@ -15,7 +15,7 @@ from underway.errors import Refused
 @pass_context
 def status(context: Context, as_json: bool) -> None:
     """The whole truth: what is done, at work, failed, unknown, waiting and why, and what to do next."""
-    from underway.app import look
+    from underway.app.showing import look
     from underway.cli.view import status_json, status_lines
 
     seen = look(context.session)
@@ -36,7 +36,7 @@ def status(context: Context, as_json: bool) -> None:
 @pass_context
 def report(context: Context, run_id: str, output: Path | None, as_json: bool, as_text: bool) -> None:
     """Write the report of a run: one HTML file (and the same as JSON), with every outage and its cause."""
-    from underway.app import summary_of, write_report
+    from underway.app.reporting import summary_of, write_report
     from underway.report import jsonform, text
 
     summary = summary_of(context.session, run_id)

@@ -19,7 +19,7 @@ def _control(context: Context) -> Control:
     return context.session.control(context.session.current().id)
 
 
-class HostName(click.ParamType):
+class HostName(click.ParamType[str]):
     """A host of the current plan; completes by name."""
 
     name = "host"

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as copy_of
-from typing import Protocol
 
 from underway.core.model.base import replace
 from underway.core.model.decision import Decision, Verdict
@@ -40,12 +39,11 @@ GRANTS_AT_ONCE = 40
 """Grants in one transaction: each writes an action, an audit entry and their fence, and a commit holds 128 keys."""
 
 
-class Observer(Protocol):
-    """Who wants to hear of events as they are committed (the live view)."""
+BEAT_NAME = "coordinator:"
+"""Prefix of the names under which coordinators say that they are alive: a hint for ``status``, nothing more."""
 
-    def event(self, event: Event) -> None:
-        """One committed event."""
-        ...
+BEAT_EVERY = 5.0
+BEAT_LIFE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ class Coordinator:
         self._mirror = mirror
         self._measure = measure
         self._clock = clock
-        self._actor = f"coordinator:{name}"
+        self._actor = f"{BEAT_NAME}{name}"
         self._policy = plan.policy
         self._make_decider = decider
         self._decider = decider(plan, self._policy)
@@ -93,6 +91,7 @@ class Coordinator:
         self._granting = True
         self._events: list[Event] = []
         self._backlog: list[Report] = []
+        self._beaten = float("-inf")
 
     def stop_granting(self) -> None:
         """From now on start nothing; hosts at work are followed to their end. Takes effect before the next grant."""
@@ -112,6 +111,7 @@ class Coordinator:
         Raises StoreUnavailable and other StoreErrors as they come: nothing is lost, tick again later.
         """
         self._events = []
+        self._beat()
         changed = self._take_reports(self._executor.reports(timeout))
         snapshot = self._repository.snapshot(self._run)
         measured = self._measure.look(self._clock.now())
@@ -353,6 +353,11 @@ class Coordinator:
             if self._submitted.get(action) != mark:
                 self._submitted[action] = mark
                 self._executor.submit(self._orders.order(action, record, self._mirror.since))
+
+    def _beat(self) -> None:
+        if self._clock.monotonic() - self._beaten >= BEAT_EVERY:
+            self._beaten = self._clock.monotonic()
+            self._repository.store.beat(self._actor, BEAT_LIFE)
 
     # --- helpers -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,136 @@
+"""Where a cluster's files and state lie, and what is opened there."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from underway import trust
+from underway.core.model.base import decode
+from underway.core.model.event import Event
+from underway.core.model.plan import Plan
+from underway.core.model.state import RunRecord
+from underway.core.model.ticket import PLAN_TYPE
+from underway.engine.clock import Clock, SystemClock
+from underway.engine.control import Control
+from underway.errors import InputError
+from underway.records.repository import Repository
+from underway.store.base import Store
+from underway.store.sqlite import SqliteStore
+
+STATE = ".underway"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cluster's files and state lie, and who is at the keyboard."""
+
+    cluster_file: Path
+    state: Path
+    operator: str
+
+    @staticmethod
+    def find(cluster_file: str = "", state: str = "", operator: str = "") -> Place:
+        """The place by arguments, or by ``UNDERWAY_CLUSTER``, ``UNDERWAY_STATE`` and the login name."""
+        file = Path(cluster_file or os.environ.get("UNDERWAY_CLUSTER", "") or "cluster.yaml").absolute()
+        where = Path(state or os.environ.get("UNDERWAY_STATE", "") or file.parent / STATE).absolute()
+        return Place(file, where, operator or os.environ.get("SUDO_USER") or getpass.getuser())
+
+    @property
+    def keys(self) -> Path:
+        """The directory of the signing keys."""
+        return self.state / "keys"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The host keys that SSH connections are checked against, always."""
+        return self.state / "known_hosts"
+
+    def run_directory(self, run: str) -> Path:
+        """Where one run keeps journals, samples and reports."""
+        return self.state / "runs" / run
+
+    def prepare(self, cluster: str) -> None:
+        """Make the state directory and the keys; harmless when they are there."""
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (self.keys / "plan.key").exists():
+            trust.create_keys(self.keys)
+        self.known_hosts.touch(mode=0o600)
+        name = self.state / "cluster"
+        if name.exists() and name.read_text().strip() != cluster:
+            raise InputError(
+                f"{self.state}: holds the state of cluster {name.read_text().strip()}, {self.cluster_file} is cluster "
+                f"{cluster} (give another --state)"
+            )
+        name.write_text(cluster + "\n")
+
+    def cluster_name(self) -> str:
+        """The cluster whose state lies here. Raises InputError where nothing was planned yet."""
+        try:
+            return (self.state / "cluster").read_text().strip()
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.state}: nothing was planned or run here yet "
+                "(expected a state directory; give --cluster or --state)"
+            ) from None
+
+
+class Session:
+    """One opened place: store, repository, and what is read from them, each when first asked for."""
+
+    def __init__(self, place: Place, clock: Clock | None = None) -> None:
+        self.place = place
+        self.clock: Clock = clock or SystemClock()
+
+    @cached_property
+    def store(self) -> Store:
+        """The store; the embedded SQLite file is the only one so far."""
+        return SqliteStore(self.place.state / "state.db")
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The typed records over the store."""
+        return Repository(self.store, self.place.cluster_name())
+
+    def current(self) -> RunRecord:
+        """The latest run. Raises InputError where there was none."""
+        run = self.repository.current()
+        if run is None:
+            raise InputError("there was no run yet (make one: 'underway plan --to RELEASE -o plan.json')")
+        return run
+
+    def plan_of(self, run: str) -> tuple[Plan, bytes]:
+        """The plan of a run and its signed envelope. Raises NotTrusted when it does not verify with our own key."""
+        envelope = self.repository.plan_envelope(run)
+        payload = trust.verify(envelope, PLAN_TYPE, trust.trusted_keys(trust.public_keys(self.place.keys), "plan"))
+        return decode(payload, Plan), envelope
+
+    def control(self, run: str) -> Control:
+        """The operator's verbs for a run."""
+        plan, _ = self.plan_of(run)
+        return Control(self.repository, plan, run, self.clock, self.place.operator)
+
+    def start(self, plan: Plan, envelope: bytes) -> RunRecord:
+        """Record a new run. Raises AlreadyRunning."""
+        run = RunRecord(
+            id=self.clock.new_id(),
+            cluster=plan.cluster,
+            plan=plan.digest(),
+            source=plan.source,
+            target=plan.target,
+            by=self.place.operator,
+            started=self.clock.now(),
+            mode=plan.mode,
+        )
+        text = f"{plan.mode} of {plan.cluster} from {plan.source} to {plan.target}, plan {run.plan[:12]}"
+        event = Event(at=run.started, kind="run-started", actor=f"operator:{self.place.operator}", text=text)
+        self.repository.create_run(run, envelope, event)
+        return run
+
+    def close(self) -> None:
+        """Close the store, if it was opened."""
+        if "store" in self.__dict__:
+            self.store.close()

@@ -1,0 +1,87 @@
+"""From files to a signed plan, and back from a saved one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from underway import trust
+from underway.app.place import Place, Session
+from underway.config.load import Inputs, load
+from underway.core.drift import drift
+from underway.core.model.base import canonical, decode
+from underway.core.model.plan import Plan
+from underway.core.model.state import RunRecord
+from underway.core.model.ticket import PLAN_TYPE
+from underway.core.planner import build_plan
+from underway.core.rollback import rollback_plan
+from underway.errors import Drifted, InputError, NotTrusted
+from underway.render.seal import seal
+
+
+def read_inputs(session: Session) -> Inputs:
+    """Read and check the files. Raises FileProblems with every mistake."""
+    return load(session.place.cluster_file)
+
+
+def make_plan(session: Session, target: str) -> Plan:
+    """The sealed plan of the files as they are, with what is known of hosts and past durations."""
+    inputs = read_inputs(session)
+    session.place.prepare(inputs.cluster.name)
+    repository = session.repository
+    plan = build_plan(
+        inputs.cluster,
+        inputs.catalogue,
+        target,
+        digests=inputs.digests,
+        known=repository.hosts(),
+        durations=repository.durations(),
+    )
+    return seal(plan)
+
+
+def check_world(session: Session, plan: Plan) -> None:
+    """Raise Drifted, naming every difference, where the plan no longer fits files, catalogue, settings or hosts."""
+    inputs = read_inputs(session)
+    differences = drift(plan, inputs.cluster, inputs.catalogue, inputs.digests, session.repository.hosts())
+    if differences:
+        raise Drifted(differences)
+
+
+def make_rollback(session: Session, run: RunRecord) -> Plan:
+    """The sealed plan that brings the hosts of ``run`` back. Raises Refused after the point of no return."""
+    plan, _ = session.plan_of(run.id)
+    return seal(rollback_plan(plan, session.repository.snapshot(run.id)))
+
+
+def sign_plan(place: Place, plan: Plan) -> bytes:
+    """The signed envelope of a plan, by the local plan key."""
+    signer = trust.load_signer(place.keys / "plan.key")
+    return trust.sign(signer, PLAN_TYPE, canonical(plan))
+
+
+def write_plan(path: Path, plan: Plan, envelope: bytes) -> None:
+    """Save a plan for people (``path``) and its signature (``path`` + ``.sig``)."""
+    path.write_text(json.dumps(json.loads(canonical(plan)), indent=1, sort_keys=True) + "\n")
+    Path(f"{path}.sig").write_bytes(envelope)
+
+
+def read_plan(place: Place, path: Path) -> tuple[Plan, bytes]:
+    """A saved plan whose signature verifies and covers exactly what the file says.
+
+    Raises InputError (no such file, not a plan) and NotTrusted (no signature, another key, or edited since).
+    """
+    try:
+        plan = decode(path.read_bytes(), Plan)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not a plan: {error} (make one with 'underway plan -o {path.name}')") from None
+    try:
+        envelope = Path(f"{path}.sig").read_bytes()
+    except OSError:
+        raise NotTrusted(f"{path}: the signature {path.name}.sig is missing (make the plan again)") from None
+    payload = trust.verify(envelope, PLAN_TYPE, trust.trusted_keys(trust.public_keys(place.keys), "plan"))
+    if payload != canonical(plan):
+        raise NotTrusted(f"{path}: was changed after it was signed (make the plan again)")
+    return plan, envelope

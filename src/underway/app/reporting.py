@@ -1,0 +1,47 @@
+"""The summary of a run, and the report that is written of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from underway import __version__
+from underway.app.place import Session
+from underway.app.showing import read_ledger, with_causes
+from underway.core.summary import Summary, summarise
+from underway.engine.mirror import read_lines
+from underway.report import html, jsonform
+
+
+def summary_of(session: Session, run_id: str) -> Summary:
+    """The summary of a run (the latest if no id is given), from the store, the mirrored journals and the samples."""
+    repository = session.repository
+    snapshot = repository.snapshot(run_id or session.current().id)
+    run = snapshot.run
+    plan, _ = session.plan_of(run.id)
+    directory = session.place.run_directory(run.id)
+    now = session.clock.now()
+    over = run.ended or now
+    lines = read_lines(directory / "journals")
+    ledger = read_ledger(directory, plan, run, now)
+    head = repository.events(run.id)
+    return summarise(
+        plan,
+        run,
+        snapshot.actions,
+        head,
+        lines,
+        with_causes(ledger, lines, plan, over),
+        ledger.gaps,
+        ledger.stats.values(),
+        now,
+        version=__version__,
+        audit=(head[-1].seq, head[-1].hash) if head else None,
+    )
+
+
+def write_report(session: Session, summary: Summary, path: Path | None) -> Path:
+    """Write the HTML report and, beside it, the same as JSON; returns the path of the HTML file."""
+    path = path or session.place.run_directory(summary.run) / "report.html"
+    path.write_text(html.render(summary), encoding="utf-8")
+    path.with_suffix(".json").write_text(jsonform.dumps(summary), encoding="utf-8")
+    return path

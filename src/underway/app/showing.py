@@ -1,0 +1,86 @@
+"""What is true now: read from the store, the mirrored journals and the samples; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from underway.app.place import Session
+from underway.checks.samples import Tail
+from underway.core.attribution import attribute, spans
+from underway.core.availability import Account, Ledger
+from underway.core.model.decision import Decision
+from underway.core.model.event import HostLine
+from underway.core.model.plan import Plan
+from underway.core.model.sample import Outage
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import RunRecord
+from underway.core.outlook import Extras
+from underway.core.rules import decide
+from underway.engine.coordinator import BEAT_NAME
+from underway.engine.mirror import Mirror, read_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look at a run, with the decision that a coordinator would take on it."""
+
+    plan: Plan
+    snapshot: Snapshot
+    decision: Decision
+    extras: Extras
+    now: float
+
+
+def look(session: Session) -> Seen:
+    """How the latest run stands; writes nothing."""
+    run = session.current()
+    plan, _ = session.plan_of(run.id)
+    snapshot = session.repository.snapshot(run.id)
+    now = session.clock.now()
+    policy = snapshot.policy.policy if snapshot.policy is not None else plan.policy
+    directory = session.place.run_directory(run.id)
+    mirror = Mirror()
+    lines = read_lines(directory / "journals")
+    for host, found in lines.items():
+        mirror.take(host, found)
+    ledger = read_ledger(directory, plan, run, now)
+    alive = any(name.startswith(BEAT_NAME) and left > 0 for name, left in session.store.alive().items())
+    extras = Extras(
+        coordinator=alive,
+        prober=prober_alive(directory),
+        at_work=mirror.at_work(),
+        outages=with_causes(ledger, lines, plan, run.ended or now),
+        stats=tuple(ledger.stats.values()),
+    )
+    return Seen(plan, snapshot, decide(plan, snapshot, policy, now), extras, now)
+
+
+def read_ledger(directory: Path, plan: Plan, run: RunRecord, now: float) -> Ledger:
+    """The account of all probes of a run, from what the probers wrote into its directory."""
+    end = run.ended or now
+    account = Account(plan.probes, run.started)
+    tail = Tail(directory / "samples")
+    while samples := tail.poll():
+        account.feed(sample for sample in samples if run.started <= sample.due <= end)
+    if run.ended:
+        account.close()
+    return account.ledger(end, final=bool(run.ended))
+
+
+def with_causes(ledger: Ledger, lines: Mapping[str, Sequence[HostLine]], plan: Plan, now: float) -> list[Outage]:
+    """The outages of a ledger, each put on the work that fits."""
+    if not ledger.outages:
+        return []
+    work = spans([line for host in lines.values() for line in host], plan, now=now)
+    return attribute(ledger.outages, work, plan.probes)
+
+
+def prober_alive(directory: Path) -> bool:
+    """Whether the prober that was started for a run is at work."""
+    try:
+        pid = int((directory / "prober.pid").read_text())
+        return b"prober" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return False
