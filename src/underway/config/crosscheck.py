@@ -27,6 +27,7 @@ class Known:
     ``sizes``: hosts of each role. ``services``: None where one could not be read. ``targets``: releases that have
     a file; ``sources``: releases that some release supports a jump from. ``complete`` is false when a file of services
     or a directory could not be read: then nothing is called unknown for its absence.
+    ``counted`` is false when a host's role is not known: then no limit is compared with a size.
     """
 
     roles: set[str] = field(default_factory=set)
@@ -37,6 +38,7 @@ class Known:
     targets: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
     complete: bool = True
+    counted: bool = True
 
 
 def known_of(value: Mapping[str, Any]) -> Known:
@@ -49,8 +51,10 @@ def known_of(value: Mapping[str, Any]) -> Known:
     known = Known(set(keys("roles")), set(keys("groups")), set(keys("hosts")))
     for host in keys("hosts").values():
         role = host.get("role") if isinstance(host, dict) else None
-        if isinstance(role, str):
+        if isinstance(role, str) and role in known.roles:
             known.sizes[role] += 1
+        else:
+            known.counted = False
     return known
 
 

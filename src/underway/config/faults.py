@@ -159,8 +159,7 @@ def _missing_hint(doc: Document, kind: type[Fragment], loc: Loc) -> str:
     if not isinstance(holder, dict):
         return ""
     known = _keys_at(kind, loc[:-1])
-    close = nearest(str(loc[-1]), [key for key in holder if key not in known])
-    return close.replace("did you mean", "is it").replace("?", " (misspelt)?") if close else ""
+    return nearest(str(loc[-1]), [key for key in holder if key not in known]).replace("did you mean", "is it")
 
 
 def _keys_at(kind: Any, loc: Loc) -> list[str]:

@@ -18,6 +18,8 @@ ONE = Limit(count=1)
 
 def check_limits(doc: Document, cluster: ClusterFile, known: Known) -> Iterator[Problem]:
     """Everything that is wrong with limits once the number of hosts is known (TRUST.md §4, 15-18)."""
+    if not known.counted:
+        return
     allow = cluster.policy.allow_full_outage
     for name, role in cluster.roles.items():
         yield from _whole(doc, ("roles", name, "limit"), role.limit, known.sizes[name], f"role {name}", allow)
@@ -75,7 +77,8 @@ def _quorums(doc: Document, cluster: ClusterFile, known: Known) -> Iterator[Prob
                 f"{name}: {lost[worst]} of {total} hosts would be out, it bears {may_lose}"
             )
             hint = f"write at most {may_lose}" if may_lose else "add a host, or set allow_full_outage: true in policy"
-            yield doc.problem(("roles", worst, "limit"), "quorum", message, hint)
+            stated = cluster.roles[worst].limit is not None
+            yield doc.problem(("roles", worst, "limit"), "quorum", message, hint, of="value" if stated else "key")
         elif _together(cluster, roles, lost) > may_lose:
             at_once = _together(cluster, roles, lost)
             message = f"roles {', '.join(roles)} may be upgraded at once and break the quorum of {shown(name)}: "

@@ -153,7 +153,7 @@ def _yaml_files(files: _Files, directory: Path) -> Iterator[Path]:
         root = root_of(directory, files.base)
         found = inside(path.name, directory, root)
         if isinstance(found, Wrong):
-            files.problems.append(Problem(str(path), 0, 0, found.code, f"the link leads out of {shown(str(root))}"))
+            files.problems.append(Problem(str(path), 0, 0, found.code, "the link leads out of the directory"))
             continue
         yield path
 
@@ -236,7 +236,8 @@ def _cross(files: _Files) -> None:
     for doc, service in services.values():
         found.extend(check_service(doc, service, files.known))
     found.extend(check_needs(services))
-    found.extend(check_use(services, _used(files)))
+    if not any(problem.code == "unknown-service" for problem in found):
+        found.extend(check_use(services, _used(files)))
     for file in files.releases.values():
         if file.fragment is not None:
             found.extend(check_release(file.doc, file.fragment, files.known))

@@ -89,7 +89,7 @@ def field_text(parts: list[str | int]) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            name = part if re.fullmatch(r"[\w./@-]{1,64}", part, re.ASCII) else shown(part)
+            name = part if re.fullmatch(r"[\w@-]{1,64}", part, re.ASCII) else shown(part)
             text += f".{name}" if text else name
     return text
 
@@ -137,6 +137,7 @@ class _Composer:
         self.problems: list[Problem] = []
         self.count = 0
         self.inside: Marks | None = None  # marks of the inside of the value that was read last
+        self.long_quote: tuple[int, int] | None = None  # first and last line of the last quote of several lines
         try:
             self.next = _events(text, pure).get_event
         except yaml.YAMLError as error:  # the pure reader looks at the first characters at once
@@ -309,6 +310,8 @@ class _Composer:
             return {VAULT_KEY: text}
         if not event.implicit[0]:
             self.escapes(event)
+            if event.style in ("'", '"') and event.end_mark.line > event.start_mark.line:
+                self.long_quote = event.start_mark.line + 1, event.end_mark.line + 1
             return text
         found = plain(text)
         if isinstance(found, Odd):
@@ -337,6 +340,9 @@ class _Composer:
             elif "unexpected end of stream" in problem and "quoted" in context:
                 mark = getattr(error, "context_mark", None) or mark
                 message, hint = "not YAML: the quote that opens here is never closed", "close it"
+            elif self.long_quote is not None and self.long_quote[1] == mark.line + 1:
+                first, last = self.long_quote
+                hint = f"a quote opens at line {first} and is closed only at line {last}: is one missing?"
         try:
             self.note(mark, "syntax", message, hint)
         except _Stop:

@@ -127,7 +127,8 @@ def address(text: str) -> Wrong | None:
         except ValueError:
             return wrong
         return None
-    fine = len(text) <= 253 and all(_HOSTNAME.fullmatch(label) and len(label) <= 63 for label in text.split("."))
+    labels = text.removesuffix(".").split(".")  # a dot at the end says that the name is whole
+    fine = len(text) <= 253 and all(_HOSTNAME.fullmatch(label) and len(label) <= 63 for label in labels)
     return None if fine else wrong
 
 

@@ -35,7 +35,7 @@ _NUMBER_START = frozenset("0123456789+-.")
 
 
 def plain(text: str) -> Any:
-    """What an unquoted scalar means: None, true or false, a finite number of 64 bits, text; ``Odd`` if that is unclear."""
+    """What an unquoted scalar means: null, true or false, a finite 64-bit number, text; ``Odd`` if that is unclear."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if text[0] in _NUMBER_START:

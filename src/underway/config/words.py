@@ -23,9 +23,7 @@ def shown(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     if isinstance(value, str):
-        cut = value if len(value) <= SHOWN else value[:SHOWN] + "…"
-        # Python's own escapes (\t, é, ‮); the closing mark of a cut is ours and stays readable
-        inside = ascii(cut.removesuffix("…"))[1:-1]
+        inside = ascii(value[:SHOWN])[1:-1]  # Python's own escapes, \t or \u202e
         return f"'{inside}…'" if len(value) > SHOWN else f"'{inside}'"
     return str(value)[:SHOWN]
 
