@@ -78,15 +78,16 @@ def classify(error: BaseException) -> str:
         return "timeout"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return classify(error.certificate_error)
+    if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
+        return "dns"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # Its TLS kind is an ssl.SSLError as well, but without what one says: look at the one inside.
+        return classify(error.os_error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return _CERTIFICATE.get(error.verify_code, f"tls: {error.verify_message or 'certificate'}")
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or "handshake").lower().replace("_", " ")
         return "tls: not tls" if reason in ("wrong version number", "record layer failure") else f"tls: {reason}"
-    if isinstance(error, (aiohttp.ClientConnectorDNSError, socket.gaierror)):
-        return "dns"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return classify(error.os_error) if error.os_error is not error else of_number(error.errno)
     if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError)):
         return "closed"
     if isinstance(error, OSError):

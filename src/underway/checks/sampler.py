@@ -110,6 +110,7 @@ class Sampler:
         stamp: Callable[[float], float],
         vantage: Vantage,
         local: frozenset[str] = frozenset(),
+        most_open: int = MOST_OPEN,
     ) -> None:
         self._probes = tuple(probes)
         self._checks = checks
@@ -117,6 +118,7 @@ class Sampler:
         self._stamp = stamp
         self._vantage = vantage
         self._local = local
+        self._most = most_open
         self._tracks: list[_Track] = []
         self._heap: list[tuple[float, int]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -167,7 +169,7 @@ class Sampler:
         )
 
     def _ask(self, track: _Track, due: float) -> None:
-        if self._open >= MOST_OPEN or len(track.flights) >= MOST_OPEN_EACH:
+        if self._open >= self._most or len(track.flights) >= MOST_OPEN_EACH:
             self._skip(track, due, 1, "too many questions are open")
             return
         sent = self._loop.time()

@@ -5,7 +5,8 @@ an unreachable network may be ours. Then the control targets decide, which are a
 while: the sample is *lost* if, while it waited, a round of all control targets failed and no probe at all that was
 sent during that round reached its target. Where no control target is configured, a loopback listener of the prober
 stands in: it tells only whether this machine can open connections at all, so that a network that is lost is charged
-to the services, unless the system itself says that it has no route.
+to the services, unless the system itself says that it has no route, and no probe got through both shortly before and
+shortly after.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ PERIOD = 0.25
 PATIENCE = 1.0
 """Seconds between two rounds of the control targets, and that one may take."""
 
+NEAR = 0.5
+"""Seconds before and after a question within which others tell whether there was a network."""
+
 _KEEP = 400
 _NO_ROUTE = frozenset({"network: unreachable", "network: down", "network: no route"})
 
@@ -39,6 +43,7 @@ class Vantage:
         self._rounds: deque[tuple[float, float, bool]] = deque(maxlen=_KEEP)
         self._open: dict[int, float] = {}  # rounds under way: number -> start
         self._waiting: list[tuple[float, float, bool, Verdict]] = []
+        self._doubts: dict[int, tuple[asyncio.TimerHandle, Callable[[], None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._number = 0
@@ -47,9 +52,9 @@ class Vantage:
 
     def start(self) -> None:
         """Begin asking the control targets."""
-        loop = asyncio.get_running_loop()
-        self._next = loop.time()
-        self._begin_round()
+        if self._controls:
+            self._next = asyncio.get_running_loop().time()
+            self._begin_round()
 
     def contact(self, sent: float, local: bool) -> None:
         """A probe that was sent then reached its target (``local``: on this machine)."""
@@ -59,15 +64,27 @@ class Vantage:
 
     def judge(self, sent: float, ended: float, answer: Answer, local: bool, verdict: Verdict) -> None:
         """Call ``verdict`` with "bad" or "lost", now or within about a second. Times are loop time."""
-        ours = answer.error.startswith("local")
-        if not self._far and not local and answer.error in _NO_ROUTE:
-            ours = not self._reached(False, sent, ended)
-        if ours:
+        if answer.error.startswith("local"):
             verdict("lost")
-        elif proves_contact(answer.ok, answer.error) or self._closed or (local and self._far):
+        elif proves_contact(answer.ok, answer.error) or self._closed:
+            verdict("bad")
+        elif not local and not self._far and answer.error in _NO_ROUTE:
+            self._doubt(sent, verdict)
+        elif not self._controls or (local and self._far):
             verdict("bad")  # a target on this machine needs no network
         else:
             self._waiting.append((sent, ended, local, verdict))
+
+    def _doubt(self, sent: float, verdict: Verdict) -> None:
+        """No route, and no control target outside: others that get through before and after tell whose it is."""
+
+        def settle() -> None:
+            del self._doubts[key]
+            there = self._reached(False, sent - NEAR, sent) and self._reached(False, sent, sent + NEAR)
+            verdict("bad" if there else "lost")
+
+        key = self._number = self._number + 1
+        self._doubts[key] = (asyncio.get_running_loop().call_later(NEAR, settle), settle)
 
     def _reached(self, local: bool, start: float, end: float) -> bool:
         return any(start <= at <= end for at in self._contacts[local])
@@ -130,6 +147,9 @@ class Vantage:
                     while self._waiting:
                         await asyncio.sleep(0.02)
         self._closed = True
+        for timer, settle in list(self._doubts.values()):
+            timer.cancel()
+            settle()
         if self._timer is not None:
             self._timer.cancel()
         for task in list(self._tasks):

@@ -203,7 +203,7 @@ letters = st.text(alphabet="oooobbbl.as", min_size=1, max_size=120)
 
 
 @given(text=letters, extra=st.floats(0, 8), ahead=st.floats(0, 3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_up_down_and_unobserved_are_the_wall_time(text: str, extra: float, ahead: float) -> None:
     """I15, and the intervals that are listed add up to what is counted."""
     samples = series(text, every=0.5)
@@ -224,7 +224,7 @@ def test_up_down_and_unobserved_are_the_wall_time(text: str, extra: float, ahead
 
 
 @given(text=letters, seed=st.integers(0, 1 << 30), cut=st.integers(1, 20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_streaming_account_equals_the_batch(text: str, seed: int, cut: int) -> None:
     """Fed in the order in which answers end (bad ones up to a time-out later), in pieces, looked at in between."""
     chance = random.Random(seed)
@@ -253,7 +253,7 @@ injected = st.lists(st.tuples(st.floats(0.5, 8.0), st.floats(0.05, 6.0)), min_si
     timeout=st.sampled_from([0.2, 1.0, 2.0]),
     kind=st.sampled_from(["refused", "hang", "slow"]),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_measured_differs_from_injected_by_at_most_interval_and_timeout(
     pauses: list[tuple[float, float]], every: float, phase: float, timeout: float, kind: str
 ) -> None:

@@ -225,7 +225,7 @@ intervals = st.tuples(st.floats(0, 100), st.floats(0.01, 30)).map(lambda pair: (
     ),
     back=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_never_guessed(down: tuple[float, float], jobs: list[tuple[tuple[float, float], str, str]], back: bool) -> None:
     """Whatever is named was at work; whatever was at work on the same host and service is named."""
     probe = BACK if back else VIP
