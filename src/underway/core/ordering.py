@@ -48,7 +48,7 @@ class Needs:
     def reason(self, service: str, need: str, place: str, other: str) -> str:
         """The sentence of an edge: ``keystone on controller needs mariadb on database``."""
         through = self.of[service][need]
-        by = f" (through {', '.join(through)}, unchanged)" if through else ""
+        by = f" (through {', '.join(through)})" if through else ""
         return f"{service}{place} needs {need}{other}{by}"
 
 
@@ -112,8 +112,13 @@ def mixed_cycles(
     return [_mixed_error(path, roles) for path in knots]
 
 
+def _group(name: str, roles: Collection[str]) -> str:
+    return f"role {name}" if name in roles else f"the once-only work of {name.partition(':')[0]}"
+
+
 def _mixed_error(path: list[tuple[str, ...]], roles: Collection[str]) -> OrderImpossible:
-    start = next(index for index, node in enumerate(path) if node[0] == "unit")
+    units = [index for index, node in enumerate(path[:-1]) if node[0] == "unit"]
+    start = min(units, key=lambda index: (natural(path[index][2]), natural(path[index][1])))
     turned = path[start:-1] + path[: start + 1]
     names, edges = [], []
     for node, following in pairwise(turned):
@@ -122,7 +127,7 @@ def _mixed_error(path: list[tuple[str, ...]], roles: Collection[str]) -> OrderIm
         if node[0] == "unit" and following[0] == "all":
             edges.append(f"{node[2]} needs {following[1]}")
         elif node[0] == "begin" and following[0] == "end":
-            edges.append(f"role {node[1]} comes after role {following[1]}")
+            edges.append(f"{_group(node[1], roles)} comes after {_group(following[1], roles)}")
         elif node[0] == "unit" and following[0] == "unit":
             edges.append(f"{node[2]} is done once before its visits")
     return OrderImpossible([*names, names[0]], "needs of services and the 'after' of roles", edges)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from underway.core.estimates import GUESS, LEG, SPREAD, estimate, stage_estimate
+from underway.core.estimates import GUESS, LEG, SPREAD, stage_estimate
 from underway.core.model.plan import Leg, Pass, Plan, Stage
 from underway.core.names import ordered, span
 from underway.core.words import clean, duration, plural
@@ -41,9 +41,10 @@ def tree(plan: Plan, *, width: int = 80, color: bool = False) -> list[str]:
     """
     width = max(width, NARROWEST)
     lines = [line for text, style in _head(plan) for line in _folded(text, "", "", width, style, color)]
-    stages = [_stage(plan, stage, number) for number, stage in enumerate(plan.stages, 1)]
+    times = [stage_estimate(plan, stage) for stage in plan.stages]
+    stages = [_stage(plan, stage, number, times[number - 1]) for number, stage in enumerate(plan.stages, 1)]
     lines += _drawn(stages, "", width, color)
-    for title, branches in _sections(plan):
+    for title, branches in _sections(plan, sum(times)):
         if branches:
             lines += ["", *_folded(title, "", "", width, "head", color)]
             lines += _drawn(branches, "", width, color)
@@ -60,15 +61,14 @@ def _head(plan: Plan) -> Iterator[tuple[str, Style]]:
     )
 
 
-def _stage(plan: Plan, stage: Stage, number: int) -> Branch:
+def _stage(plan: Plan, stage: Stage, number: int, seconds: float) -> Branch:
     marks = ["point of no return"] if stage.point_of_no_return else []
     if stage.approval:
         marks.append("waits for your approval")
     title = f"{number} {stage.kind}" + "".join(f", {mark}" for mark in marks)
-    time = _about(stage_estimate(plan, stage))
     passes = tuple(_pass(plan, plan.passes[name]) for name in stage.passes)
     style: Style = "danger" if stage.point_of_no_return else "head"
-    return Branch(f"{title}: {stage.why} ({time})", passes, style)
+    return Branch(f"{title}: {stage.why} ({_about(seconds)})", passes, style)
 
 
 def _pass(plan: Plan, work: Pass) -> Branch:
@@ -142,7 +142,7 @@ def _steps(plan: Plan, names: Sequence[str]) -> str:
     )
 
 
-def _sections(plan: Plan) -> Iterator[tuple[str, list[Branch]]]:
+def _sections(plan: Plan, seconds: float) -> Iterator[tuple[str, list[Branch]]]:
     losses: dict[tuple[int, int, str], list[str]] = {}
     for loss in plan.losses:
         losses.setdefault((loss.lost, loss.total, loss.why), []).append(loss.service)
@@ -153,12 +153,12 @@ def _sections(plan: Plan) -> Iterator[tuple[str, list[Branch]]]:
             for (lost, total, why), services in losses.items()
         ],
     )
-    yield "Estimated time", [Branch(text) for text in _time(plan)]
+    yield "Estimated time", [Branch(text) for text in _time(plan, seconds)]
     yield "Defaults taken", [Branch(text, (), "quiet") for text in plan.defaults]
     yield "Warnings", [Branch(text, (), "warning") for text in plan.warnings]
 
 
-def _time(plan: Plan) -> Iterator[str]:
+def _time(plan: Plan, seconds: float) -> Iterator[str]:
     if not plan.passes:
         return
     guessed = sum(1 for work in plan.passes.values() if work.basis.startswith("guess"))
@@ -168,7 +168,7 @@ def _time(plan: Plan) -> Iterator[str]:
         basis = f"{guessed} of {len(plan.passes)} passes are guessed, the others from past runs"
     else:
         basis = "from past runs"
-    yield f"{_about(estimate(plan))} if nothing fails and nothing waits for you ({basis})"
+    yield f"{_about(seconds)} if nothing fails and nothing waits for you ({basis})"
     if guessed:
         used = {plan.steps[name].phase for work in plan.passes.values() for leg in work.legs for name in leg.steps}
         steps = ", ".join(f"{phase} {duration(time)}" for phase, time in GUESS.items() if phase in used)

@@ -9,14 +9,14 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from underway.core import graphs
 from underway.core.facts import Facts, refuse
 from underway.core.model.base import replace
 from underway.core.model.plan import Edge, StageKind
 from underway.core.model.service import Phase
-from underway.core.names import natural, ordered, span
+from underway.core.names import natural, span
 from underway.core.ordering import Needs, Unit, mixed_cycles
 from underway.core.passes import Builder, why_visit
 from underway.core.visits import Visit, arrange
@@ -46,9 +46,11 @@ def rolling(builder: Builder) -> tuple[list[str], list[str]]:
     units = _units(builder, left_out)
     units += [Unit(group, service, ONCE_RANK[phase]) for group, (service, phase, _, _) in once.items()]
     needs = Needs(builder.needs, {unit.service for unit in units})
-    after = _after(facts, units, {group: role for group, (_, _, _, role) in once.items()})
-    problems: list[str | OrderImpossible] = [*mixed_cycles(units, needs, after, roles)]
+    once_role = {group: role for group, (_, _, _, role) in once.items()}
+    stated = {name: role.after for name, role in roles.items()}
+    problems: list[str | OrderImpossible] = [*mixed_cycles(units, needs, _with_once(stated, once_role), roles)]
     refuse(problems)
+    after = _with_once(_closed(stated), once_role)
     found = arrange(units, needs, after, roles)
     if not found.exact:
         builder.notes.append("the search for the fewest visits was cut short: another order may need fewer")
@@ -119,17 +121,21 @@ def _units(builder: Builder, left_out: Mapping[str, Sequence[str]]) -> list[Unit
     ]
 
 
-def _after(facts: Facts, units: Sequence[Unit], once_role: Mapping[str, str]) -> dict[str, set[str]]:
-    """Group -> groups that must be finished first, from the roles' ``after``, through roles without work."""
-    after = {name: role.after for name, role in facts.cluster.roles.items()}
-    closed: dict[str, set[str]] = {}
-    for role in graphs.topological(after, after, natural):
-        closed[role] = set(after[role]).union(*(closed[other] for other in after[role]))
+def _closed(after: Mapping[str, Collection[str]]) -> dict[str, set[str]]:
+    """``after`` at any distance, so that it also holds through roles that have no work."""
     found: dict[str, set[str]] = {}
-    for group in ordered({unit.group for unit in units}):
-        earlier = closed[once_role.get(group, group)]
-        found[group] = earlier | {once for once, role in once_role.items() if role in earlier}
+    for role in graphs.topological(after, after, natural):
+        found[role] = set(after[role]).union(*(found[other] for other in after[role]))
     return found
+
+
+def _with_once(after: Mapping[str, Collection[str]], once_role: Mapping[str, str]) -> dict[str, set[str]]:
+    """``after`` of roles and of once-only pieces: these wait, and are waited for, like the role of their host."""
+    groups = {**{role: role for role in after}, **once_role}
+    return {
+        group: set(after[role]) | {once for once, other in once_role.items() if other in after[role]}
+        for group, role in groups.items()
+    }
 
 
 def _control(facts: Facts, visits: Sequence[Visit], above: Mapping[int, set[int]]) -> tuple[set[int], dict[int, int]]:

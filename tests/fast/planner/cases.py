@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from planner.made import (
-    OLD, Group, Limit, Policy, catalogue, cluster, many, phase, plan, service, step, whole,
+    OLD,
+    Group,
+    Limit,
+    Policy,
+    catalogue,
+    cluster,
+    many,
+    phase,
+    plan,
+    service,
+    step,
+    whole,
 )  # fmt: skip
 from underway.core.model.base import replace
 from underway.core.model.cluster import Probe
@@ -52,7 +63,7 @@ def three_controllers() -> Plan:
 
 
 def forced_split() -> Plan:
-    """Roles that need each other's services: keystone waits for the database, which waits for a queue beside keystone."""
+    """Roles that need each other: keystone waits for the database, that for a queue beside keystone."""
     made = cluster(
         {
             "api": (["rabbitmq", "keystone", "nova-api"], ["a1", "a2", "a3"]),
@@ -123,7 +134,11 @@ def balancer() -> Plan:
     )
     slow = replace(
         known.services["haproxy"],
-        phases={"upgrade": replace(phase("haproxy", "upgrade"), steps=(step("haproxy", "upgrade", "reload", idempotent=False),))},
+        phases={
+            "upgrade": replace(
+                phase("haproxy", "upgrade"), steps=(step("haproxy", "upgrade", "reload", idempotent=False),)
+            )
+        },
     )
     return plan(made, replace(known, services={**known.services, "haproxy": slow}))
 

@@ -17,7 +17,9 @@ OLD, NEW = "2025.2", "2026.1"
 def step(service: str, phase: Phase, name: str, **more: Any) -> Step:
     more.setdefault("idempotent", True)
     task = {"name": name.capitalize(), "ansible.builtin.command": f"/bin/{name}"}
-    return Step(id=f"{service}.{phase}.{name}", name=name.replace("-", " "), service=service, phase=phase, tasks=(task,), **more)
+    return Step(
+        id=f"{service}.{phase}.{name}", name=name.replace("-", " "), service=service, phase=phase, tasks=(task,), **more
+    )
 
 
 def phase(service: str, kind: Phase, *names: str, once: bool = False, on: str = "", **more: Any) -> PhaseSpec:
@@ -73,7 +75,7 @@ def catalogue(*services: Service, changes: Sequence[str] = (), **more: Any) -> C
 
 
 def cluster(roles: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None, **more: Any) -> Cluster:
-    """``roles``: name -> (services, host names). ``more`` are fields of the cluster; ``limits``, ``after``, ``canary`` of
+    """``roles``: name -> (services, hosts). ``more`` are fields of the cluster; ``limits``, ``after``, ``canary`` of
     roles by name."""
     limits, after, canary = more.pop("limits", {}), more.pop("after", {}), more.pop("canary", {})
     found_hosts: dict[str, Host] = {}
