@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from underway.core.model.base import canonical
@@ -35,6 +35,10 @@ IDLE_LOOK = 30.0
 """Seconds after which a coordinator looks again though nothing woke it."""
 
 
+PROBE_EVERY = 1.0
+"""Seconds between two answers of a host's probes, for a coordinator that waits for one."""
+
+
 class SimHealth:
     """The health of all hosts, as probes would see it: only hosts that ever changed are spoken of."""
 
@@ -45,6 +49,11 @@ class SimHealth:
     def set(self, host: str, healthy: bool) -> None:
         """From now on the host's probes answer so."""
         self._answers[host] = (healthy, self._world.now())
+
+    @property
+    def asked(self) -> bool:
+        """Whether any host has probes."""
+        return bool(self._answers)
 
     def look(self, now: float) -> Measurement:
         """See Measure."""
@@ -145,6 +154,8 @@ class SimCoordinator:
         self._due = 0.0
         if tick.changed:
             self._plan_tick(0.0)
+        elif self._stage.health.asked and any(record.state == "soaking" for record in tick.snapshot.actions.values()):
+            self._plan_tick(PROBE_EVERY)
         elif tick.decision.wake:
             self._plan_tick(min(max(tick.decision.wake - world.now(), 0.01), IDLE_LOOK))
         elif not self._stage.finished():
@@ -167,6 +178,7 @@ class Stage:
         lines: bool = True,
         quantum: float = 0.0,
         restless: Mapping[str, bool] | None = None,
+        probed: Sequence[str] = (),
     ) -> None:
         self.plan = plan
         self.world = World(seed)
@@ -179,6 +191,8 @@ class Stage:
         self.health = SimHealth(self.world)
         for host, healthy in (restless or {}).items():
             self.health.set(host, healthy)
+        for host in probed:
+            self.health.set(host, True)
         self.hosts = {name: SimHost(name, self.world, plan, self.effects, durations, failures) for name in plan.hosts}
         self.run = RunRecord(
             id=RUN, cluster=plan.cluster, plan=plan.digest(), source=plan.source, target=plan.target,
