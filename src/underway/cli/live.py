@@ -181,7 +181,7 @@ class LiveView:
     def event(self, event: Event) -> None:
         """Tell of a committed event."""
         if self._mode == "json":
-            self._write_json({"kind": "event", **view.plain(event), "event": event.kind})
+            self._write_json({**view.plain(event), "kind": "event", "event": event.kind})
         elif self._mode == "plain":
             self._write(event_line(event))
         elif event.kind in LOUD or event.actor.startswith("operator:"):
@@ -210,7 +210,12 @@ class LiveView:
 
         text = Text("\n").join(Text(self._printable(line), style=style, no_wrap=True) for line, style in self._frame)
         if self._live is None:
-            console = Console(file=self._out, highlight=False, markup=False, emoji=False)
+
+            class Screen(Console):
+                def on_broken_pipe(self) -> None:  # rich's own ends the process: an upgrade has better to do
+                    raise BrokenPipeError
+
+            console = Screen(file=self._out, highlight=False, markup=False, emoji=False)
             self._live = Live(text, console=console, auto_refresh=False, vertical_overflow="crop")
             self._guarded(self._live.start)
         live = self._live

@@ -247,8 +247,10 @@ def _cut(lanes: Sequence[Lane]) -> tuple[tuple[Lane, ...], ...]:
 def _flags(line: Timeline) -> Flags:
     bands = _apart([(band, 5 + round(len(band.label) * 3.4)) for band in line.bands])
     told = [flag for flag in bands if flag.room <= 1]  # a cause is written where a screen has room up to the next flag
-    ends = [*(flag.x for flag in told[1:]), 100.0]
-    space = {flag.anchor: round(end - flag.x - flag.half / 9, 3) for flag, end in zip(told, ends, strict=True)}
+    space = {}
+    for index, flag in enumerate(told):
+        end = told[index + 1].x if index + 1 < len(told) else 100.0
+        space[flag.anchor] = round(end - flag.x - flag.half / 9, 3)
     bands = [replace(flag, space=space.get(flag.anchor, 0.0)) for flag in bands]
     markers = _apart([(marker, 10) for marker in line.markers])
     return Flags(tuple(bands), tuple(markers), 24 + (24 if bands else 0) + (24 if markers else 0))
