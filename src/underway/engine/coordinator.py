@@ -12,10 +12,11 @@ Invariants (tested in ``tests/fast/engine`` and, against hosts that misbehave, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as copy_of
 
+from underway.core.differing import differing
 from underway.core.model.base import replace
 from underway.core.model.decision import Decision, Verdict
 from underway.core.model.event import Event, EventKind
@@ -92,6 +93,7 @@ class Coordinator:
         self._events: list[Event] = []
         self._backlog: list[Report] = []
         self._beaten = float("-inf")
+        self._dispatched: Mapping[str, ActionRecord] = {}
 
     def stop_granting(self) -> None:
         """From now on start nothing; hosts at work are followed to their end. Takes effect before the next grant."""
@@ -342,7 +344,12 @@ class Coordinator:
 
     def _dispatch(self, snapshot: Seen) -> None:
         """Hand over every order that is open and that this process has not handed over yet."""
-        for action, record in snapshot.actions.items():
+        changed = differing(self._dispatched, snapshot.actions)
+        self._dispatched = snapshot.actions
+        for action in changed:
+            record = snapshot.actions.get(action)
+            if record is None:
+                continue
             at_work = record.state in ("claimed", "running") or (record.state == "unknown" and not record.retry)
             if not at_work:
                 self._submitted.pop(action, None)

@@ -64,6 +64,8 @@ def health_changes(snapshot: Snapshot, measured: Measurement) -> dict[str, Healt
 
     Unchanged answers are not written at every look: the store would grow with time instead of with facts.
     """
+    if not measured.hosts:
+        return {}
     soaking = {
         action.rpartition("/")[2]: record.finished
         for action, record in snapshot.actions.items()

@@ -28,6 +28,7 @@ class Oracle:
         self._root = f"underway/{plan.cluster}/"
         self._run = f"{self._root}runs/{run}/"
         self.violations: list[str] = []
+        self.watching = True  # off: only the run's state is followed (the judge's own counting is dear on big plans)
         self.claims = 0
         self.actions: dict[str, dict[str, Any]] = {}
         self.waived: set[str] = set()
@@ -44,6 +45,9 @@ class Oracle:
 
     def judge(self, writes: Mapping[str, bytes | None]) -> None:
         """One commit that succeeded, in the order in which they happened."""
+        if not self.watching:
+            self.state = _value(writes[self._run + "record"])["state"] if self._run + "record" in writes else self.state
+            return
         claimed: list[str] = []
         before = dict(self.actions)
         for key, raw in writes.items():
@@ -178,6 +182,8 @@ class Oracle:
 
     def judge_effects(self, effects: list[Effect]) -> None:
         """What hosts really did, after the world has ended (or at any moment)."""
+        if not self.watching:
+            return
         counts: dict[tuple[str, str], int] = {}
         tokens: dict[tuple[str, str], int] = {}
         open_step: dict[str, str] = {}

@@ -25,6 +25,13 @@ OPERATOR_AFTER = 60.0
 """Seconds after which the operator of a scenario retries what failed."""
 
 
+JUDGED = 500
+"""Hosts up to which the oracle judges a simulation as well: it counts everything anew at each claim."""
+
+QUANTUM = 1e-4
+"""Seconds per action for which reports are gathered before a look: 10,000 hosts are looked at every few seconds."""
+
+
 @dataclass(slots=True)
 class Simulation:
     """What a simulated run came to; times are seconds of virtual time from its start."""
@@ -152,9 +159,11 @@ def simulate(plan: Plan, scenario: Scenario, seed: int = 1, parts: Parts | None 
         failures=failing,
         parts=parts,
         lines=False,
+        quantum=QUANTUM * sum(len(work.hosts) for work in plan.passes.values()) if len(plan.hosts) > JUDGED else 0.0,
         restless=dict.fromkeys(scenario.unhealthy, False),
         probed=tuple({probe.host for probe in plan.probes.values() if probe.host} - set(scenario.unhealthy)),
     )
+    stage.oracle.watching = len(plan.hosts) <= JUDGED
     watch = _Watch(plan, stage.run.started)
     stage.watchers.append(watch.saw)
     ended, why = _run(stage, scenario)
