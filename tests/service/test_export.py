@@ -377,3 +377,16 @@ def test_handlers_hosts_and_targets_are_told_apart_at_a_limit_above_one(tmp_path
     play(tmp_path / "tree", "role-controller.yml", *APPROVED)
     joined = [text for text in lines(log) if text.endswith(("leave", "join"))]
     assert joined == [f"lb1 {host} keystone-{word}" for host in CONTROLLERS for word in ("leave", "join")]
+
+
+def test_the_commands_of_the_guide_work(tmp_path: Path) -> None:
+    """Every ``$ ansible-playbook`` line of docs/how-to/export.md, in order, on the sample."""
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "export.md").read_text()
+    commands = [line.split()[2:] for line in guide.splitlines() if line.startswith("$ ansible-playbook ")]
+    assert len(commands) == 4
+    log = tmp_path / "log"
+    export(sample(str(log)), tmp_path / "tree")
+    for arguments in commands:
+        play(tmp_path / "tree", *arguments)
+    words = ["keystone-tidy-5000", "keystone-restart", "glance-turn-9292", "glance-restart-9292", "glance-tell"]
+    assert lines(log)[-6:] == ["ctrl1 ctrl1 keystone-contract", *(f"ctrl1 ctrl1 {word}" for word in words)]

@@ -15,7 +15,7 @@ from typing import Any
 
 from underway.core.model.service import Step, Task
 from underway.errors import InputError
-from underway.render.names import raise_tag
+from underway.render.names import raise_tag, slug
 
 _BLOCKS = ("block", "rescue", "always")
 
@@ -56,7 +56,7 @@ def collect(services: Sequence[str], handlers: Mapping[str, Sequence[Task]]) -> 
             topics = [own[topic] for topic in _listed(task.get("listen"))]
             name = own[task["name"]] if "name" in task else f"Handle {topics[0]}"
             number, unique = 1, name
-            while raise_tag(unique) in tags:
+            while raise_tag(unique) in tags or not slug(unique):
                 number += 1
                 unique = f"{name} {number}"
             tags.add(raise_tag(unique))

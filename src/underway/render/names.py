@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from underway.config.secrets import ALLOWED_ANSIBLE_VARS
 from underway.core.model.plan import Pass, Plan
 from underway.errors import InputError
 
@@ -87,20 +88,15 @@ def _group(prefix: str, name: str, others: Iterable[str]) -> str:
     return f"{prefix}_{short}" if not number else f"{prefix}_{short}__{number + 1}"
 
 
-ALLOWED = frozenset(
-    {
-        "ansible_become", "ansible_become_flags", "ansible_become_method", "ansible_become_password",
-        "ansible_become_user", "ansible_python_interpreter", "ansible_remote_tmp",
-    }
-)  # fmt: skip
-"""Variables of Ansible's own that files may set; others could choose what runs on the coordinator (TRUST.md §4, 63)."""
-
-
 def check_variable(name: str, place: str) -> None:
-    """Raise ``InputError`` unless ``name`` may be the name of a variable; ``place`` says where it was found."""
+    """Raise ``InputError`` unless ``name`` may be the name of a variable; ``place`` says where it was found.
+
+    ``config`` refuses such names with line and column; a plan may come from elsewhere, so they are refused here again.
+    """
     if not _NAME.fullmatch(name):
         raise InputError(f"{place}: {name!r} cannot be a variable: expected letters, digits and _")
     if name.startswith("underway_"):
         raise InputError(f"{place}: {name!r} is reserved: names that begin with underway_ are set by Underway")
-    if name.startswith("ansible_") and name not in ALLOWED:
-        raise InputError(f"{place}: {name!r} cannot be set here: of Ansible's own only {', '.join(sorted(ALLOWED))}")
+    if name.lower().startswith("ansible_") and name not in ALLOWED_ANSIBLE_VARS:
+        allowed = ", ".join(sorted(ALLOWED_ANSIBLE_VARS))
+        raise InputError(f"{place}: {name!r} could redirect Ansible; of its own variables only {allowed} may be set")

@@ -112,9 +112,9 @@ def test_names_that_give_one_tag_are_told_apart() -> None:
         step("keystone", "upgrade", "x", say("X", "x", notify=["Restart-api", "restart api", "Щ"])),
     )
     found = play(plan)
-    assert tagged(found, "raise_") == ["raise_restart_api", "raise_restart_api_2", "raise_", "raise_2"]
-    assert [task["name"] for task in found["handlers"]] == ["Restart-api", "restart api 2", "Ж", "Щ 2"]
-    assert found["tasks"][-2]["block"][0]["notify"] == ["Restart-api", "restart api 2", "Щ 2"]
+    assert tagged(found, "raise_") == ["raise_restart_api", "raise_restart_api_2", "raise_2", "raise_3"]
+    assert [task["name"] for task in found["handlers"]] == ["Restart-api", "restart api 2", "Ж 2", "Щ 3"]
+    assert found["tasks"][-2]["block"][0]["notify"] == ["Restart-api", "restart api 2", "Щ 3"]
 
 
 def test_each_handler_can_be_raised_again() -> None:
