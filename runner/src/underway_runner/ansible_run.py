@@ -181,8 +181,7 @@ class AnsibleRun:
             self._notify_again(step)
 
     def _notify_again(self, step: str) -> None:
-        spec = self._pass.specs[step]
-        names = playbook.handlers_of(playbook.notified_by(spec["tasks"]), self._pass.handlers, self._pass.raises)
+        names = self._pass.handlers_after(step)
         for name in names:
             self._pass.journal.append("notify", sync=False, step=step, task=name)
 
@@ -289,7 +288,7 @@ class AnsibleRun:
         if failed and text:
             for piece in pieces(text):
                 self._write("output", sync=False, step=self._step, task=name, text=piece)
-        names = playbook.handlers_of(event.get("notify", ()), self._pass.handlers, self._pass.raises)
+        names = self._pass.handlers_named(event.get("notify", ()))
         for handler in names:
             self._write("notify", sync=False, step=self._step, task=handler)
         fields = {"step": self._step, "task": name, "rc": rc, "changed": event["changed"]}

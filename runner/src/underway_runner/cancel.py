@@ -24,14 +24,16 @@ def cancel(directory: Path, where: Mapping[str, Any]) -> Dict[str, Any]:
     A ticket that has not come yet is cancelled, too: when it comes (it may be on its way) it is not begun.
     """
     deadline = time.monotonic() + PATIENCE + 5.0
+    asked = False
     while time.monotonic() < deadline:
         lines = read(directory)
         if outcome(lines, where["run"], where["action"], where["leg"], where["token"]):
-            return {"kind": "cancelled", "text": "had ended before"}
+            return {"kind": "cancelled", **({} if asked else {"text": "had ended before"})}
         holder = at_work(directory)
         if holder and is_at_work(directory, where):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(holder["pid"]), signal.SIGUSR1)
+                asked = True
             _wait_for(directory, where, deadline)
         elif _cancel_dead(directory, where):
             return {"kind": "cancelled"}

@@ -126,6 +126,8 @@ class Journal:
         Raises OSError when the disk is full; the file is then as it was before.
         """
         disk.failpoint(f"before-{kind}")
+        if kind == "begin" and not self._make_ballast():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._ballast))
         line: Line = {
             "seq": self.last + 1,
             "at": round(time.time(), 6),
@@ -162,10 +164,13 @@ class Journal:
         os.lseek(self._fd, self._end, os.SEEK_SET)
         disk.write_all(self._fd, data)
 
-    def _make_ballast(self) -> None:
-        """Keep space back, so that a full disk cannot keep the runner from saying how a step ended."""
+    def _make_ballast(self) -> bool:
+        """Keep space back, so that a full disk cannot keep the runner from saying how a step ended.
+
+        False if there is none: then no step begins.
+        """
         if self._ballast.exists():
-            return
+            return True
         try:
             fd = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -174,6 +179,8 @@ class Journal:
                 os.close(fd)
         except OSError:
             self._drop_ballast()
+            return False
+        return True
 
     def _drop_ballast(self) -> None:
         with contextlib.suppress(OSError):

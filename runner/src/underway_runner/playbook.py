@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
+import yaml
+
 Task = Mapping[str, Any]
 
 
@@ -16,6 +18,40 @@ def step_slug(step: str) -> str:
 def handler_slug(name: str) -> str:
     """The tag of a handler, without ``raise_``."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads a playbook for its structure: ``!unsafe`` and ``!vault`` values come as plain text, never used here."""
+
+
+def _plain(loader: Any, _suffix: str, node: Any) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
+
+
+_Loader.add_multi_constructor("!", _plain)
+
+
+class Book:
+    """The structure of a playbook's one play: its handlers, and what each step's tasks may notify."""
+
+    def __init__(self, data: bytes) -> None:
+        plays = yaml.load(data, Loader=_Loader)  # noqa: S506  a safe loader with tags read as text
+        play: Mapping[str, Any] = plays[0] if isinstance(plays, list) and plays else {}
+        self.handlers: List[Task] = list(play.get("handlers") or ())
+        self._notified: Dict[str, List[str]] = {}
+        for task in play.get("tasks") or ():
+            tags = task.get("tags") or ()
+            for tag in [tags] if isinstance(tags, str) else tags:
+                if str(tag).startswith("step_"):
+                    self._notified[str(tag)[5:]] = notified_by([task])
+
+    def notified(self, step: str) -> List[str]:
+        """What the tasks of a step may notify."""
+        return self._notified.get(step_slug(step), [])
 
 
 def raise_tags(playbook: bytes) -> Set[str]:

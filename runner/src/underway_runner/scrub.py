@@ -25,7 +25,8 @@ class Scrubber:
     def add(self, secrets: Iterable[str]) -> None:
         """Learn secrets, each in the forms in which programs print them."""
         for secret in secrets:
-            for piece in [secret, secret.strip(), *secret.splitlines()]:
+            lines = secret.splitlines()
+            for piece in [secret, secret.strip(), *lines, *(line.strip() for line in lines)]:
                 if len(piece) >= LEAST:
                     self._forms.update(form for form in forms(piece) if len(form) >= LEAST)
         ordered = sorted(self._forms, key=len, reverse=True)

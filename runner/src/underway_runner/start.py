@@ -56,6 +56,7 @@ def _start(directory: Path, work: Work, lock: int) -> Dict[str, Any]:
         history = fold(journal.lines, ticket["run"], ticket["action"], ticket["leg"], work.mode)
         if ticket["token"] not in history.tokens:
             journal.append("accepted", text=f"ticket={work.ticket_digest[:16]} mode={work.mode}")
+            know_length(directory, journal.last)
         place = _unpack(directory, work)
         _detach(Supervisor(directory, place, work, journal), lock)
     finally:
@@ -184,6 +185,13 @@ def _unpack(directory: Path, work: Work) -> Path:
     return place
 
 
+def know_length(directory: Path, last: int) -> None:
+    """Note how long the journal is, by the holder of the lock: a journal that lost its end is then found out."""
+    tokens = _tokens(directory)
+    if int(tokens.get("seq", 0)) < last:
+        disk.write_atomic(directory / "tokens.json", disk.dump_json({**tokens, "seq": last}))
+
+
 def _prune(root: Path) -> None:
     passes = [path for path in root.iterdir() if path.is_dir() and path.name[:1].isdigit()]
     for old in sorted(passes, key=lambda path: path.stat().st_mtime)[:-KEPT]:
@@ -223,4 +231,6 @@ def _become(supervisor: Supervisor, writer: int) -> None:
     disk.failpoint("detached")
     os.close(writer)
     supervisor.run()
+    with contextlib.suppress(OSError):  # a full disk: the journal itself has said how the leg ended
+        know_length(supervisor.directory, supervisor.journal.last)
     sys.stderr.flush()

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from underway_runner import disk, playbook, procs
 from underway_runner.ansible_run import AnsibleRun, Cancelled, Ended
@@ -37,9 +37,9 @@ class Supervisor:
         self.began = time.monotonic()
         self.steps: List[str] = list(work.ticket["steps"])
         self.specs: Dict[str, Mapping[str, Any]] = {step: work.plan["steps"][step] for step in self.steps}
-        self.handlers = [task for tasks in work.plan.get("handlers", {}).values() for task in tasks]
         self.book = work.files[work.ticket["playbook"]]
         self.raises = playbook.raise_tags(self.book)
+        self._structure: Optional[playbook.Book] = None
         self.sessions = directory / "work" / "sessions"
 
     def run(self) -> None:
@@ -64,6 +64,20 @@ class Supervisor:
         """What the journal says of this leg now."""
         ticket = self.work.ticket
         return fold(self.journal.lines, ticket["run"], ticket["action"], ticket["leg"], self.work.mode)
+
+    def handlers_named(self, names: Sequence[str]) -> List[str]:
+        """The handlers of the playbook that these notifications mean."""
+        return playbook.handlers_of(names, self.structure().handlers, self.raises) if names else []
+
+    def handlers_after(self, step: str) -> List[str]:
+        """The handlers that a step may have notified."""
+        return self.handlers_named(self.structure().notified(step)) if self.raises else []
+
+    def structure(self) -> playbook.Book:
+        """The playbook's structure, read when first wanted."""
+        if self._structure is None:
+            self._structure = playbook.Book(self.book)
+        return self._structure
 
     def note(self) -> None:
         """Write who holds the lock, and the process group of its Ansible."""
@@ -142,7 +156,7 @@ class Supervisor:
                 )
                 return False
             # What the interrupted attempt notified may be lost with it; a restart too many is better than none.
-            for name in playbook.handlers_of(playbook.notified_by(spec["tasks"]), self.handlers, self.raises):
+            for name in self.handlers_after(step):
                 self.journal.append("notify", sync=False, step=step, task=name)
             if answer == "skip":
                 self.journal.append("skip", step=step, text="the operator's word: skip")

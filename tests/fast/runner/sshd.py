@@ -52,6 +52,7 @@ class Sshd:
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.root}/hostkey\nPidFile none\n"
             f"AuthorizedKeysFile {self.root}/authorized_keys\nPasswordAuthentication no\nUsePAM no\nStrictModes no\n"
             "MaxStartups 200\nPermitRootLogin yes\nKbdInteractiveAuthentication no\nUseDNS no\n"
+            "Subsystem sftp internal-sftp\n"
         )
         self._process = subprocess.Popen(
             [self.program, "-D", "-e", "-f", str(config)],
