@@ -83,15 +83,14 @@ class SqliteStore:
         check_version(apsw.sqlite_lib_version())
         self._prepare_place(mounts)
         self._ballast = Ballast(self.path.with_name(self.path.name + ".ballast"), ballast)
-        self._db = self._open()
-        self._closed = False
         try:
-            with self._errors():
-                self._set_up(check)
-            self._ballast.keep(min_free)
-        except BaseException:
-            self.close()
-            raise
+            self._db = self._open(check)
+        except StoreFull:
+            if ballast == 0 or not self.low:
+                raise
+            self._db = self._open(check)  # even reading needs some room beside the file: now there is some
+        self._closed = False
+        self._ballast.keep(min_free)
 
     # --- the contract ---------------------------------------------------------------------------------------------
 
@@ -222,11 +221,18 @@ class SqliteStore:
             raise Refused(f"{self.path}: cannot be opened ({error.strerror})") from None
         check_private(self.path, 0o600)
 
-    def _open(self) -> apsw.Connection:
+    def _open(self, check: bool) -> apsw.Connection:
         with self._errors():
             db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
-            db.set_busy_timeout(int(self._busy * 1000))
-            return db
+        self._db = db
+        try:
+            with self._errors(db):
+                db.set_busy_timeout(int(self._busy * 1000))
+                self._set_up(check)
+        except BaseException:
+            db.close()
+            raise
+        return db
 
     def _set_up(self, check: bool) -> None:
         self._db.execute("PRAGMA mmap_size = 0")
@@ -279,7 +285,7 @@ class SqliteStore:
     def _session(self) -> Iterator[None]:
         with self._changed:
             self._check_open()
-            with self._errors():
+            with self._errors(self._db):
                 yield
 
     @contextmanager
@@ -294,7 +300,7 @@ class SqliteStore:
             raise
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, db: apsw.Connection | None = None) -> Iterator[None]:
         try:
             yield
         except apsw.FullError:
@@ -306,7 +312,7 @@ class SqliteStore:
         except (apsw.CorruptError, apsw.NotADBError) as error:
             raise StoreError(f"{self.path}: is damaged: {error} (restore it from a backup)") from None
         except (apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
-            if not self._closed and self._db.system_errno in _NO_SPACE:
+            if db is not None and db.system_errno in _NO_SPACE:
                 raise self._full() from None
             raise StoreUnavailable(f"{self.path}: {error} (a write may or may not have happened)") from None
 
