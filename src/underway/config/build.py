@@ -20,6 +20,7 @@ from underway.config.located import Document
 from underway.config.names import Wrong
 from underway.config.paths import inside
 from underway.config.probes import UnknownPlaceholder
+from underway.config.words import shown
 from underway.core.model.base import digest
 from underway.core.model.cluster import Cluster, Group, Host, Probe, Role
 from underway.core.model.policy import Policy
@@ -105,13 +106,14 @@ def check_paths(doc: Document, name: str, written: HostFile, base: Path) -> Iter
         at = ("hosts", name, key)
         if not text:
             continue
-        if not text.isprintable() or len(text) > 1024 or ".." in text.split("/"):
-            hint = "an absolute path without '..'"
-            yield doc.problem(at, "path", f"the path in '{key}' cannot be used", hint)
+        if not text.isprintable() or len(text) > 1024:
+            yield doc.problem(at, "path", f"{shown(text)} cannot be used as a path")
         elif written.connection == "local":
             found = inside(text, base, base) if key == "directory" else None
             if isinstance(found, Wrong):
                 yield doc.problem(at, *found)
+        elif ".." in text.split("/"):
+            yield doc.problem(at, "path", f"the path {shown(text)} holds '..'", "write where it leads to")
         elif not text.startswith("/") and not (key == "python" and "/" not in text):
             yield doc.problem(
                 at, "path", f"'{key}' of a host that is reached over SSH must be absolute", "begin it with '/'"

@@ -255,7 +255,7 @@ def _probes(files: _Files) -> tuple[dict[str, Probe], dict[str, dict[str, Probe]
             wrong = list(probes.check_shape(cluster.doc, at, probe))
             wrong += probes.check_names(cluster.doc, at, probe, known.services if known.complete else None, known.hosts)
             paths, missing = probes.files_of(cluster.doc, at, probe, cluster.base, files.base)
-            if not _errors(wrong):
+            if not _errors(wrong) and probes.is_whole(probe):
                 named[name] = probes.build_named(name, probe, paths)
                 wrong += probes.check_targets(cluster.doc, at, named[name])
             files.problems += [*wrong, *missing]
@@ -266,7 +266,7 @@ def _probes(files: _Files) -> tuple[dict[str, Probe], dict[str, dict[str, Probe]
             at = ("probes", name)
             wrong = list(probes.check_shape(doc, at, template))
             paths, missing = probes.files_of(doc, at, template, base, files.base)
-            if not _errors(wrong):
+            if not _errors(wrong) and probes.is_whole(template):
                 made = probes.build(name, template, paths, service, "")
                 templates[service][name] = made
                 if not probes.is_template(made):

@@ -32,7 +32,11 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 def check_shape(doc: Document, loc: Loc, probe: ServiceProbeFile) -> Iterator[Problem]:
     """What is wrong with a probe whatever it asks: its kind, keys of another kind, headers."""
-    kinds = [kind for kind in KINDS if kind in probe.model_fields_set]
+    # as written: a kind that is wrong in itself has been told already
+    written: Any = doc.value
+    for part in loc:
+        written = written[part]
+    kinds = [kind for kind in KINDS if kind in written]
     if len(kinds) != 1:
         found = ", ".join(kinds) if kinds else "none"
         message = f"expected exactly one of {', '.join(KINDS)}; found {found}"
@@ -125,6 +129,11 @@ def files_of(
             message = f"file {shown(text)} does not exist (yet)"
             problems.append(doc.problem(where, "missing-file", message, "the probe will fail", severity="warning"))
     return found, problems
+
+
+def is_whole(probe: ServiceProbeFile) -> bool:
+    """Whether what it asks was understood, so that it can be built."""
+    return len([kind for kind in KINDS if kind in probe.model_fields_set]) == 1
 
 
 def build(name: str, written: ServiceProbeFile, files: Mapping[str, str], service: str, host: str) -> Probe:

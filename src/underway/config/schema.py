@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import DictSchema
 
 from underway.config.documents import ClusterFile, Fragment, ReleaseFile, ServiceFile
 
@@ -40,7 +41,14 @@ def _schema(kind: type[Fragment], title: str) -> dict[str, Any]:
 
 
 class _Plain(GenerateJsonSchema):
-    """Titles that are the key's own name are noise in an editor."""
+    """Plainer than pydantic's: titles that are the key's own name are noise in an editor."""
+
+    def dict_schema(self, schema: DictSchema) -> JsonSchemaValue:
+        """A name that does not fit is refused, not only left unchecked."""
+        made = super().dict_schema(schema)
+        for pattern, value in made.pop("patternProperties", {}).items():
+            made |= {"additionalProperties": value, "propertyNames": {"pattern": pattern}}
+        return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 (pydantic's signature)
         return False

@@ -30,8 +30,9 @@ def shown(value: object) -> str:
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """The hint "did you mean 'x'?", or "" when nothing is near enough."""
-    found = difflib.get_close_matches(word[:SHOWN], list(valid), n=1, cutoff=0.6)
-    return f"did you mean '{found[0]}'?" if found else ""
+    lower = {name.lower(): name for name in valid}  # upper and lower case are mixed up more than letters
+    found = difflib.get_close_matches(word[:SHOWN].lower(), list(lower), n=1, cutoff=0.6)
+    return f"did you mean '{lower[found[0]]}'?" if found else ""
 
 
 def one_of(word: str, valid: Iterable[str], what: str = "known") -> str:

@@ -834,7 +834,7 @@ def test_bad_input_50_key(files: Workspace) -> None:
         ("address: 10.0.0.21", "address: h1;touch x", "15:34: hosts.cmp1.address: 'h1;touch x' is neither an IP address nor a host name"),
         ("address: 10.0.0.21", "domain: a/b", "15:33: hosts.cmp1.domain: failure domain 'a/b' is not a name"),
         ("address: 10.0.0.21", "directory: relative", "15:36: hosts.cmp1.directory: 'directory' of a host that is reached over SSH must be absolute"),
-        ("address: 10.0.0.21", "directory: /x/../y", "15:36: hosts.cmp1.directory: the path in 'directory' cannot be used"),
+        ("address: 10.0.0.21", "directory: /x/../y", "15:36: hosts.cmp1.directory: the path '/x/../y' holds '..'"),
         ("address: 10.0.0.21", "python: bin/python", "15:33: hosts.cmp1.python: 'python' of a host that is reached over SSH must be absolute"),
     ],
 )  # fmt: skip
