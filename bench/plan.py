@@ -42,7 +42,7 @@ def made(hosts: int, services: int) -> tuple[Cluster, Catalogue]:
         name = f"service-{index}"
         data = index >= services * 3 // 4
         needs = tuple(f"service-{other}" for other in {index // 2, index // 3, index - 1} if 0 <= other < index)
-        phases = {
+        phases: dict[str, PhaseSpec] = {
             kind: PhaseSpec(
                 steps=tuple(
                     Step(
@@ -56,7 +56,7 @@ def made(hosts: int, services: int) -> tuple[Cluster, Catalogue]:
             )
             for kind in PHASES
         }  # fmt: skip
-        catalogue[name] = Service(name=name, plane="data" if data else "control", needs=needs, phases=dict(phases))
+        catalogue[name] = Service(name=name, plane="data" if data else "control", needs=needs, phases=phases)
         for role in DATA if data else (CONTROL[index * len(CONTROL) // max(services * 3 // 4, 1)],):
             running[role].append(name)
     members: dict[str, Host] = {}

@@ -32,6 +32,11 @@ def dangers(facts: Facts, losses: Sequence[Loss]) -> Iterator[str]:
             )
 
 
+def is_danger(facts: Facts, loss: Loss) -> bool:
+    """Whether a loss takes a service down whole, or takes its quorum, although less could be out at once."""
+    return loss.lost > 1 and (loss.lost == loss.total or _quorum_lost(facts, loss))
+
+
 def _quorum_lost(facts: Facts, loss: Loss) -> bool:
     return facts.service(loss.service).quorum and loss.total > 1 and 2 * loss.lost >= loss.total
 

@@ -25,22 +25,12 @@ SPREAD = 2.0
 """A guessed p90 is this many times the guessed p50."""
 
 
-def duration_keys(work: Pass, split: bool) -> tuple[str, ...]:
-    """Where past durations of a pass are looked for, in this order.
-
-    ``<stage>/<role>`` says little of a once-only pass, and of one visit of several (``split``).
-    """
-    return (work.id,) if work.once or split else (f"{work.stage}/{work.role}", work.id)
-
-
-def timed(
-    work: Pass, steps: Mapping[str, Step], durations: Mapping[str, Sequence[float]], split: bool = False
-) -> tuple[float, float, str]:
-    """(p50, p90, what they rest on) of one host's pass."""
-    for key in dict.fromkeys(duration_keys(work, split)):
-        past = sorted(durations.get(key, ()))
-        if len(past) >= ENOUGH:
-            return round(quantile(past, 0.5), 1), round(quantile(past, 0.9), 1), f"{len(past)} past runs"
+def timed(work: Pass, steps: Mapping[str, Step], durations: Mapping[str, Sequence[float]]) -> tuple[float, float, str]:
+    """(p50, p90, what they rest on) of one host's pass. ``durations`` are by pass id: ``<stage>/<role>`` for the usual
+    one, so that a once-only pass and a second visit have figures of their own."""
+    past = sorted(durations.get(work.id, ()))
+    if len(past) >= ENOUGH:
+        return round(quantile(past, 0.5), 1), round(quantile(past, 0.9), 1), f"{len(past)} past runs"
     count = sum(len(leg.steps) for leg in work.legs)
     p50 = LEG * len(work.legs)
     for leg in work.legs:

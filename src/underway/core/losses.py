@@ -90,7 +90,6 @@ class Losses:
         cluster: Cluster,
         roles: Mapping[str, RoleLimits],
         groups: Mapping[str, GroupLimits],
-        passes: Mapping[str, Pass],
     ) -> None:
         self._policy, self._roles, self._groups = cluster.policy, roles, groups
         self._sizes = role_sizes(cluster)
@@ -105,49 +104,27 @@ class Losses:
             self._domain_sizes[host.domain] = self._domain_sizes.get(host.domain, 0) + 1
             counts = self._role_domains.setdefault(host.role, {})
             counts[host.domain] = counts.get(host.domain, 0) + 1
-        self._passes: dict[str, list[Pass]] = {}
-        for found in passes.values():
-            if found.rolling:
-                for service in found.services:
-                    self._passes.setdefault(service, []).append(found)
-        order = graphs.topological(passes, {name: [e.before for e in p.after] for name, p in passes.items()}, natural)
-        self._before = graphs.ancestors(order, {name: [e.before for e in p.after] for name, p in passes.items()})
 
-    def all(self) -> tuple[Loss, ...]:
-        """A loss for every service that a rolling pass touches, by name."""
-        return tuple(self._of(service) for service in ordered(self._passes))
+    def of(self, passes: Mapping[str, Pass]) -> dict[str, tuple[Loss, list[Pass]]]:
+        """For every service that a rolling pass touches, by name: its loss, and the passes that are at work then."""
+        touching: dict[str, list[Pass]] = {}
+        for work in passes.values():
+            if work.rolling:
+                for service in work.services:
+                    touching.setdefault(service, []).append(work)
+        edges = {name: [edge.before for edge in work.after] for name, work in passes.items()}
+        above = graphs.ancestors(graphs.topological(passes, edges, natural), edges)
+        return {service: self._worst(service, touching[service], above) for service in ordered(touching)}
 
-    def _of(self, service: str) -> Loss:
+    def _worst(self, service: str, passes: Sequence[Pass], above: Mapping[str, set[str]]) -> tuple[Loss, list[Pass]]:
         total = sum(self._sizes[role] for role in self._running.get(service, ()))
-        worst, why = 0, "no host of it is touched"
-        for together in self._together(self._passes[service]):
-            lost, reason = self._bound(together)
-            if lost > worst or worst == 0:
-                worst, why = lost, reason
-        return Loss(service=service, lost=worst, total=total, why=why)
-
-    def _together(self, passes: Sequence[Pass]) -> Iterator[list[Pass]]:
-        """Largest sets of passes that may be at work at once: same stage, and none waits for another."""
-        for stage in ("control", "data"):
-            inside = [found for found in passes if found.stage == stage]
-            if len(inside) > EXACT:
-                yield inside  # an upper bound: more than this are never at work at once
-            elif inside:
-                yield from self._cliques([], inside, [])
-
-    def _cliques(self, chosen: list[Pass], free: list[Pass], past: list[Pass]) -> Iterator[list[Pass]]:
-        if not free and not past:
-            yield chosen
-        for index, one in enumerate(free):
-            rest, gone = free[index + 1 :], [*past, *free[:index]]
-            yield from self._cliques(
-                [*chosen, one],
-                [other for other in rest if self._free_of(one, other)],
-                [other for other in gone if self._free_of(one, other)],
-            )
-
-    def _free_of(self, one: Pass, other: Pass) -> bool:
-        return one.id not in self._before[other.id] and other.id not in self._before[one.id]
+        worst: tuple[int, str, list[Pass]] | None = None
+        for together in _together(passes, above):
+            lost, why = self._bound(together)
+            if worst is None or lost > worst[0]:
+                worst = lost, why, together
+        assert worst is not None, "a service is touched by a pass"
+        return Loss(service=service, lost=worst[0], total=total, why=worst[1]), worst[2]
 
     def _bound(self, passes: Collection[Pass]) -> tuple[int, str]:
         """The most hosts that these passes can have out at once, and which limit says so."""
@@ -205,6 +182,32 @@ class Losses:
         if policy.domains_at_once:
             texts.append(f"{policy.domains_at_once} domain{'s' if policy.domains_at_once > 1 else ''} at once")
         return free + sum(allowed), ", ".join(texts)
+
+
+def _together(passes: Sequence[Pass], above: Mapping[str, set[str]]) -> Iterator[list[Pass]]:
+    """Largest sets of passes that may be at work at once: of one stage, and none waits for another."""
+    for stage in ("control", "data"):
+        inside = [work for work in passes if work.stage == stage]
+        if len(inside) > EXACT:
+            yield inside  # an upper bound: more than these are never at work at once
+        elif inside:
+            yield from _cliques([], inside, [], above)
+
+
+def _cliques(
+    chosen: list[Pass], free: list[Pass], past: list[Pass], above: Mapping[str, set[str]]
+) -> Iterator[list[Pass]]:
+    if not free and not past:
+        yield chosen
+    for index, one in enumerate(free):
+        at_once = [work for work in (*past, *free) if work.id not in above[one.id] and one.id not in above[work.id]]
+        later = set(map(id, free[index + 1 :]))
+        yield from _cliques(
+            [*chosen, one],
+            [work for work in at_once if id(work) in later],
+            [work for work in at_once if id(work) not in later and work is not one],
+            above,
+        )
 
 
 def _stated(stated: str) -> str:

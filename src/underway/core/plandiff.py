@@ -63,9 +63,10 @@ def _stages(old: Plan, new: Plan) -> Iterator[str]:
 
 def _passes(old: Plan, new: Plan) -> Iterator[str]:
     yield from _names("pass", list(old.passes), list(new.passes), "passes")
-    for name, work in new.passes.items():
-        if name in old.passes:
-            yield from _pass(old.passes[name], work)
+    for stage in new.stages:
+        for name in stage.passes:
+            if name in old.passes:
+                yield from _pass(old.passes[name], new.passes[name])
 
 
 def _pass(old: Pass, new: Pass) -> Iterator[str]:
@@ -103,8 +104,7 @@ def _told(steps: Sequence[tuple[str, str]]) -> list[str]:
 
 def _steps(old: Plan, new: Plan) -> Iterator[str]:
     yield from _names("step", list(old.steps), list(new.steps))
-    changed = [name for name, step in new.steps.items() if name in old.steps and old.steps[name] != step]
-    for name in changed:
+    for name in ordered(name for name, step in new.steps.items() if old.steps.get(name, step) != step):
         was, now = old.steps[name], new.steps[name]
         fields = [part for part in now.__struct_fields__ if getattr(was, part) != getattr(now, part)]
         yield f"step {name}: {', '.join(fields)} changed"

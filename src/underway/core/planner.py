@@ -19,7 +19,7 @@ from underway.core.model.plan import Plan, Stage, StageKind
 from underway.core.model.service import Catalogue
 from underway.core.model.state import HostRecord
 from underway.core.passes import Builder
-from underway.core.rolling import rolling
+from underway.core.rolling import rolling, set_apart
 
 WHY: dict[StageKind, str] = {
     "preflight": "what must be true is checked on every host; nothing is changed",
@@ -51,7 +51,7 @@ def build_plan(
 
     ``digests`` are SHA-256 of input files by name, kept in ``Plan.inputs`` (``drift`` compares them). ``known`` is what
     earlier runs recorded of hosts: one that runs the target already is in no rolling pass. ``durations`` are seconds
-    that passes took in past runs, by pass id or ``<stage>/<role>``. ``only`` names roles and hosts to be upgraded now;
+    that passes took in past runs, by pass id. ``only`` names roles and hosts to be upgraded now;
     the plan then ends before the point of no return. A cluster that is on the target already, hosts and all, gives a
     plan without stages whose one warning says that there is nothing to do.
 
@@ -65,16 +65,11 @@ def build_plan(
     builder = Builder(facts)
     idle = facts.catch_up and not any(facts.pending.values())
     stages = () if idle else _stages(builder, cluster.policy.approvals)
-    losses = Losses(cluster, roles, groups, builder.passes).all()
+    losses = set_apart(facts, Losses(cluster, roles, groups), builder.passes)
     refuse([*advice.dangers(facts, losses)])
     passes = {}
-    visits: dict[tuple[str, str], int] = {}
-    for work in builder.passes.values():
-        if not work.once:
-            visits[work.stage, work.role] = visits.get((work.stage, work.role), 0) + 1
     for name, work in builder.passes.items():
-        split = visits.get((work.stage, work.role), 0) > 1
-        p50, p90, basis = timed(work, builder.steps, durations or {}, split)
+        p50, p90, basis = timed(work, builder.steps, durations or {})
         passes[name] = replace(work, p50=p50, p90=p90, basis=basis)
     rollback = {} if idle else _rollback(builder)
     told = {step.service for step in builder.steps.values()}

@@ -20,6 +20,8 @@ CODES: dict[Style, str] = {"head": "\x1b[1m", "danger": "\x1b[1;31m", "warning":
 NAMED = 12
 """Steps of a leg up to which each is named; of more only the number is told."""
 
+HELD = "without end: a limit of 0 holds it"
+
 NARROWEST = 40
 """Columns below which lines are not folded further: a tree needs room for its branches."""
 
@@ -161,6 +163,9 @@ def _sections(plan: Plan, seconds: float) -> Iterator[tuple[str, list[Branch]]]:
 def _time(plan: Plan, seconds: float) -> Iterator[str]:
     if not plan.passes:
         return
+    if math.isinf(seconds):
+        yield HELD
+        return
     guessed = sum(1 for work in plan.passes.values() if work.basis.startswith("guess"))
     if guessed == len(plan.passes):
         basis = "all passes are guessed: too few past runs"
@@ -176,7 +181,7 @@ def _time(plan: Plan, seconds: float) -> Iterator[str]:
 
 
 def _about(seconds: float) -> str:
-    return "without end: a limit of 0 holds it" if math.isinf(seconds) else f"about {duration(seconds)}"
+    return HELD if math.isinf(seconds) else f"about {duration(seconds)}"
 
 
 def _drawn(branches: Sequence[Branch], prefix: str, width: int, color: bool) -> list[str]:

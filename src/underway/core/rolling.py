@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from underway.core import graphs
+from underway.core.advice import is_danger
 from underway.core.facts import Facts, refuse
+from underway.core.losses import Losses
 from underway.core.model.base import replace
-from underway.core.model.plan import Edge, StageKind
+from underway.core.model.plan import Edge, Loss, Pass, StageKind
 from underway.core.model.service import Phase
 from underway.core.names import natural, span
 from underway.core.ordering import Needs, Unit, mixed_cycles
@@ -180,3 +182,29 @@ def _left_out(
             f"{facts.target} yet",
         )
     return list(told.values())
+
+
+def set_apart(facts: Facts, losses: Losses, passes: dict[str, Pass]) -> tuple[Loss, ...]:
+    """The worst losses, after passes that together would take a whole service (or its quorum) out were made to wait.
+
+    Each role keeps to its limit, but a service that runs on two roles is lost where both limits are used at once. So
+    the later of two such passes comes after the earlier; ``passes`` is changed. Where the policy allows a full
+    outage nothing is changed.
+    """
+    found = losses.of(passes)
+    if facts.cluster.policy.allow_full_outage:
+        return tuple(loss for loss, _ in found.values())
+    while True:
+        for loss, together in found.values():
+            if len(together) > 1 and is_danger(facts, loss):
+                earlier, later = together[0], together[1]
+                what = "all" if loss.lost == loss.total else f"{loss.lost} of {loss.total}"
+                reason = f"both run {loss.service}: {what} hosts of it could be out at once"
+                if loss.lost < loss.total:
+                    reason += ", and its quorum with them"
+                edge = Edge(before=earlier.id, after=later.id, reason=reason)
+                passes[later.id] = replace(later, after=(*later.after, edge))
+                break
+        else:
+            return tuple(loss for loss, _ in found.values())
+        found = losses.of(passes)

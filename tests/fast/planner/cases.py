@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from planner.made import (
+from fast.planner.made import (
     OLD,
     Group,
     Limit,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from planner.made import Group, Limit, Policy, catalogue, many, phase
+from fast.planner.made import Group, Limit, Policy, catalogue, many, phase
 from underway.core.model.base import replace
 from underway.core.model.cluster import Cluster, Host, Role
 from underway.core.model.service import Catalogue, Phase, PhaseSpec, Service
 from underway.core.model.state import HostRecord
+
+T = TypeVar("T")
 
 KINDS: tuple[Phase, ...] = (
     "preflight", "prepare", "expand", "drain", "upgrade", "undrain", "verify", "finalize", "contract", "migrate",
@@ -59,7 +62,7 @@ def worlds(draw: st.DrawFn, plain: bool = False) -> tuple[Cluster, Catalogue, di
     if not plain and draw(st.booleans()):
         groups["both"] = Group(name="both", roles=tuple(stems[:2]), limit=draw(st.sampled_from([None, Limit(count=2)])))
     policy = Policy(
-        allow_full_outage=True,
+        allow_full_outage=draw(st.booleans()),
         limit=draw(st.sampled_from([None, None, Limit(count=1), Limit(count=3)])),
         domain_limit=draw(st.sampled_from([None, None, Limit(count=1)])),
         domains_at_once=draw(st.sampled_from([0, 0, 1])),
@@ -76,18 +79,17 @@ def worlds(draw: st.DrawFn, plain: bool = False) -> tuple[Cluster, Catalogue, di
 def shuffled(draw: st.DrawFn, made: Cluster, found: Catalogue) -> tuple[Cluster, Catalogue]:
     """The same values with every mapping in another order."""
 
-    def mixed(mapping: dict[str, object]) -> dict[str, object]:
+    def mixed(mapping: dict[str, T]) -> dict[str, T]:
         return dict(draw(st.permutations(sorted(mapping.items()))))
 
     return (
-        replace(made, roles=mixed(made.roles), hosts=mixed(made.hosts), groups=mixed(made.groups)),  # type: ignore[arg-type]
+        replace(made, roles=mixed(made.roles), hosts=mixed(made.hosts), groups=mixed(made.groups)),
         replace(
             found,
             services={
-                name: replace(service, phases=mixed(service.phases))  # type: ignore[arg-type]
-                for name, service in mixed(found.services).items()  # type: ignore[arg-type]
+                name: replace(service, phases=mixed(service.phases)) for name, service in mixed(found.services).items()
             },
-            releases=mixed(found.releases),  # type: ignore[arg-type]
+            releases=mixed(found.releases),
         ),
     )
 

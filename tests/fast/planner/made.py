@@ -30,7 +30,7 @@ def service(
     name: str,
     needs: Sequence[str] = (),
     plane: Literal["control", "data"] = "control",
-    phases: Mapping[Phase, PhaseSpec] | None = None,
+    phases: Mapping[str, PhaseSpec] | None = None,
     **more: Any,
 ) -> Service:
     """A service with an upgrade and a verify step, unless ``phases`` says otherwise."""
@@ -42,7 +42,7 @@ def service(
 
 def whole(name: str, needs: Sequence[str] = (), balancer: str = "", **more: Any) -> Service:
     """A service with every phase; drained ``on`` the balancer's hosts where one is given."""
-    phases: dict[Phase, PhaseSpec] = {
+    phases: dict[str, PhaseSpec] = {
         "preflight": phase(name, "preflight", "check"),
         "prepare": phase(name, "prepare", "install"),
         "expand": phase(name, "expand", "expand-schema", once=True),

@@ -1,6 +1,6 @@
 """Plans as an operator reads them, kept word for word.
 
-After a change that is meant: ``python -m planner.test_golden`` in ``tests/fast`` writes them anew; read the difference.
+After a change that is meant: ``python -m fast.planner.test_golden`` in ``tests`` writes them anew; read the difference.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.cases import CASES
+from fast.planner.cases import CASES
 from underway.core.model.base import canonical, decode
 from underway.core.model.plan import Plan
 from underway.core.preview import tree

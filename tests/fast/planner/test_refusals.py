@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from planner.made import (
+from fast.planner.made import (
     NEW,
     OLD,
     Group,
