@@ -25,7 +25,6 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from fast.runner.kit import Kit  # noqa: E402
 from fast.runner.sshd import Sshd  # noqa: E402
-
 from underway.core.model.cluster import Host  # noqa: E402
 from underway.executors.base import Order  # noqa: E402
 from underway.executors.ssh import SshExecutor  # noqa: E402
@@ -105,7 +104,7 @@ def ours(sshd: Sshd, root: Path) -> tuple[float, list[dict[str, object]]]:
 
 
 def collect() -> float:
-    """End and collect every process that the run left (shared connections, the runner's orphans); CPU s of all children."""
+    """End and collect what the run left (shared connections, the runner's orphans); CPU seconds of all children."""
     deadline = time.monotonic() + 3
     while True:
         try:
@@ -142,9 +141,7 @@ def main() -> None:
                 wall[kind].append(took)
                 cpu[kind].append(collect() - before)
     for kind, times in wall.items():
-        print(
-            f"{kind:12} wall {statistics.median(times):6.2f} s   CPU {statistics.median(cpu[kind]):6.2f} s   {TASKS} tasks"
-        )
+        print(f"{kind:12} wall {statistics.median(times):6.2f} s   CPU {statistics.median(cpu[kind]):6.2f} s")
     for kind, goal in (("default", 0.6), ("pipelining", 1.0)):
         ratio = statistics.median(wall["runner"]) / statistics.median(wall[kind])
         share = statistics.median(cpu["runner"]) / statistics.median(cpu[kind])

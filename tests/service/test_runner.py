@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fast.runner.kit import Kit, effect
 
 pytestmark = pytest.mark.service
@@ -131,8 +132,8 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
     """A vault value is used, printed and fails; the password and it are looked for in every place that there is."""
     (tmp_path / "pw").write_text(PASSWORD)
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-vault"), "encrypt_string", "--vault-password-file", str(tmp_path / "pw"),
-         "--name", "secret", SECRET],
+        [str(Path(sys.executable).parent / "ansible-vault"), "encrypt_string", "--vault-password-file",
+         str(tmp_path / "pw"), "--name", "secret", SECRET],
         capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     (tmp_path / "pw").unlink()

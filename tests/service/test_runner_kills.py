@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fast.runner.kit import Kit, effect
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
@@ -23,7 +24,8 @@ pytestmark = [pytest.mark.service, pytest.mark.slow]
 POINTS = [
     "before-tokens", "after-tokens", "before-accepted", "after-accepted", "detached", "ansible-started",
     *(f"{when}-{kind}@{count}" for kind in ("begin", "end") for count in (1, 2, 3) for when in ("before", "after")),
-    *(f"{when}-{kind}" for kind in ("task", "task-end@2", "notify", "handler", "leg-end") for when in ("before", "after")),
+    *(f"{when}-{kind}" for kind in ("task", "task-end@2", "notify", "handler", "leg-end")
+      for when in ("before", "after")),
 ]  # fmt: skip
 
 
@@ -31,7 +33,7 @@ def make(tmp_path: Path) -> Kit:
     """Three steps: idempotent with a handler, with a check, with neither."""
     log = tmp_path / "effects"
     mark = tmp_path / "two-happened"
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"id": "web.upgrade.one", "idempotent": True, "tasks": [effect(log, "one", notify="restart web")]},
         {
             "id": "web.upgrade.two",
@@ -47,10 +49,9 @@ def make(tmp_path: Path) -> Kit:
 
 def finish(kit: Kit, log: Path, token: int = 1) -> tuple[int, int]:
     """Hand the ticket over until the leg has ended, as a coordinator does; answer an unknown from what is true."""
-    unknowns = starts = 0
+    unknowns = 0
     answers: dict[str, str] = {}
-    for _ in range(8):
-        starts += 1
+    for starts in range(1, 9):
         said = kit.start(token, answers=answers)
         assert said["kind"] == "accepted", said
         _, status = kit.follow(token)

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fast.runner.kit import Kit, effect
 from fast.runner.sshd import Sshd
-
 from underway.core.model.cluster import Host
 from underway.errors import NotTrusted, Refused, Unreachable
 from underway.executors.base import Executor, Order, Report
@@ -206,7 +206,7 @@ def test_a_coordinator_is_killed_and_the_next_one_fetches_the_journal(sshd: Sshd
     finally:
         executor.close()
     assert found[-1].kind == "finished"
-    assert [line.seq for report in found for line in report.lines][0] == 2
+    assert next(line.seq for report in found for line in report.lines) == 2
     assert log.read_text().split() == ["one", "two", "restarted"]
 
 

@@ -1,4 +1,4 @@
-"""The host's side of Underway: ticket check, lock, journal, one Ansible process per pass. See docs/reference/runner.md."""
+"""The host's side of Underway: ticket check, lock, journal, one Ansible process per pass."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ class AnsibleRun:
         return journal.clean(self._pass.scrub(name), 300)
 
     def _write(self, kind: str, **fields: Any) -> None:
-        """A journal line, unless this is a check. Lines that are only told, not relied on, may be lost to a full disk."""
+        """A journal line, unless this is a check. Lines that nothing relies on may be lost to a full disk."""
         if not self._journaled:
             return
         try:

@@ -16,7 +16,7 @@ def enrol(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
     Raises Refused when the host is enrolled otherwise already: only its root may change that, by hand.
     """
     wanted = _wanted(request)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     try:
         found = disk.read_json(directory / "host.json")
@@ -26,7 +26,8 @@ def enrol(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
         for field in ("cluster", "host", "keys"):
             if found.get(field) != wanted[field]:
                 raise Refused(
-                    f"this host is enrolled already, with another {field} (to give it up, remove {directory} on the host)"
+                    f"this host is enrolled already, with another {field}"
+                    f" (to give it up, remove {directory} on the host)"
                 )
         if not (directory / "journal").exists():
             raise Refused(f"{directory}: the journal is gone (what this host did is not known; ask its administrator)")

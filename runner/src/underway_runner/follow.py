@@ -7,9 +7,10 @@ import os
 import select
 import time
 from pathlib import Path
-from typing import Any, Dict, IO, List, Mapping, Optional, Tuple
+from typing import IO, Any, Dict, List, Mapping, Optional, Tuple
 
 from underway_runner import journal
+from underway_runner.errors import JournalDamaged
 from underway_runner.history import outcome
 from underway_runner.journal import Line
 from underway_runner.start import at_work
@@ -55,7 +56,7 @@ def is_at_work(directory: Path, where: Mapping[str, Any]) -> bool:
     return bool(holder) and all(holder.get(key) == value for key, value in where.items())  # type: ignore[union-attr]
 
 
-def status(ended: Line) -> Dict[str, Any]:
+def status(ended: Mapping[str, Any]) -> Dict[str, Any]:
     """What the terminal line of a leg means."""
     said = {"step": ended.get("step", ""), "text": ended.get("text", ""), "duration": ended.get("duration", 0.0)}
     if ended["kind"] == "leg-end":
@@ -78,9 +79,9 @@ class Reader:
     def more(self) -> List[Line]:
         """The whole lines that are new. Raises JournalDamaged for a bad one that others follow."""
         try:
-            size = os.stat(self._path).st_size
+            size = self._path.stat().st_size
         except FileNotFoundError:
-            raise journal.JournalDamaged(f"{self._path} is missing (it is created once, by enrol)") from None
+            raise JournalDamaged(f"{self._path} is missing (it is created once, by enrol)") from None
         if size <= self._offset:
             return []
         with self._path.open("rb") as file:

@@ -130,7 +130,7 @@ class Journal:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._ballast))
         line: Line = {
             "seq": self.last + 1,
-            "at": round(time.time(), 6),
+            "at": round(time.time(), 6),  # noqa: TID251  the host's own clock is what is told
             "mono": round(disk.uptime(), 6),
             "kind": kind,
             "boot": self.boot,

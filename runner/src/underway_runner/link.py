@@ -68,7 +68,7 @@ _link: Optional[Link] = None
 
 def open_link(fd: int) -> Link:
     """Open the line of this process, once."""
-    global _link  # noqa: PLW0603  the callback is made by Ansible's loader, which hands nothing over
+    global _link  # the callback is made by Ansible's loader, which hands nothing over
     _link = Link(fd)
     return _link
 

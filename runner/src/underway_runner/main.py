@@ -105,8 +105,8 @@ def default_directory() -> str:
     """Where the journal and the lock are if nobody says: ``/var/lib/underway`` for root, else under the home."""
     if os.geteuid() == 0:
         return "/var/lib/underway"
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(state, "underway-runner")
+    state = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    return str(Path(state) / "underway-runner")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -39,7 +39,7 @@ class Book:
     """The structure of a playbook's one play: its handlers, and what each step's tasks may notify."""
 
     def __init__(self, data: bytes) -> None:
-        plays = yaml.load(data, Loader=_Loader)  # noqa: S506  a safe loader with tags read as text
+        plays = yaml.load(data, Loader=_Loader)  # a safe loader with tags read as text
         play: Mapping[str, Any] = plays[0] if isinstance(plays, list) and plays else {}
         self.handlers: List[Task] = list(play.get("handlers") or ())
         self._notified: Dict[str, List[str]] = {}

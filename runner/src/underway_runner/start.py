@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from underway_runner import disk, procs, trust
 from underway_runner.ansible_run import read_sessions
-from underway_runner.errors import Busy, JournalDamaged
+from underway_runner.errors import Busy, JournalDamaged, Refused
 from underway_runner.history import fold, outcome, words
 from underway_runner.journal import Journal, Line
 from underway_runner.supervisor import Supervisor
@@ -143,13 +143,13 @@ def _fence(tokens: Mapping[str, Any], work: Work) -> None:
     if not seen:
         return
     if ticket["token"] < seen["token"]:
-        raise trust.Refused(
+        raise Refused(
             f"ticket: token {ticket['token']} is stale, {seen['token']} was seen for {ticket['action']}"
             " (another coordinator has taken over, or the store went back)"
         )
     known = seen["tickets"].get(str(ticket["leg"])) if ticket["token"] == seen["token"] else None
     if known and known != work.ticket_digest:
-        raise trust.Refused(f"ticket: token {ticket['token']} came before with another ticket")
+        raise Refused(f"ticket: token {ticket['token']} came before with another ticket")
 
 
 def _remember(directory: Path, tokens: Dict[str, Any], work: Work, last: int) -> None:
@@ -215,7 +215,7 @@ def _detach(supervisor: Supervisor, lock: int) -> None:
             os._exit(status)
     os.close(writer)
     os.waitpid(child, 0)
-    with open(reader, "rb") as ready:
+    with os.fdopen(reader, "rb") as ready:
         ready.read()
     _ = lock  # the supervisor's copy holds it from here on
 

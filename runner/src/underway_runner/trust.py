@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import FormatError, VerificationError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import Key, SSlibKey  # type: ignore[attr-defined]  # public, but not in an __all__
 
 from underway_runner import PLAN_TYPE, PROTOCOL, TICKET_TYPE, disk
 from underway_runner.errors import Refused
@@ -40,7 +40,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 class HostFile:
     """``host.json``, written by enrolment: whose signatures count here, and what this host allows.
 
-    ``keys``: public keys as ``{"keyid", "keytype", "scheme", "keyval", "use"}``; ``use`` is ``plan`` or ``ticket``. ``policy``: ``threshold`` (signatures that a plan needs, default 1), ``modes``
+    ``keys``: public keys as ``{"keyid", "keytype", "scheme", "keyval", "use"}``; ``use`` is ``plan`` or
+    ``ticket``. ``policy``: ``threshold`` (signatures that a plan needs, default 1), ``modes``
     (default both), ``roles`` (passes of other roles are refused; default all).
     """
 
@@ -49,7 +50,7 @@ class HostFile:
     keys: Tuple[Mapping[str, Any], ...]
     policy: Mapping[str, Any]
 
-    def keys_for(self, purpose: str) -> List[SSlibKey]:
+    def keys_for(self, purpose: str) -> List[Key]:
         """The keys whose signature on a ``plan`` or ``ticket`` counts."""
         return [public_key(key) for key in self.keys if key.get("use") == purpose]
 
@@ -167,7 +168,8 @@ def _check_ticket(ticket: Dict[str, Any], host: HostFile) -> None:
         raise Refused(f"ticket: is for cluster {ticket['cluster']!r}, this host belongs to {host.cluster!r}")
     if ticket["host"] != host.host:
         raise Refused(f"ticket: is for host {ticket['host']!r}, this host is {host.host!r}")
-    now, issued, expires = time.time(), float(ticket.get("issued", 0)), float(ticket.get("expires", 0))
+    now = time.time()  # noqa: TID251  the host's own clock is what is compared
+    issued, expires = float(ticket.get("issued", 0)), float(ticket.get("expires", 0))
     if expires and now > expires + TOLERANCE:
         raise Refused(f"ticket: expired {now - expires:.0f} s ago (compare the clocks of host and coordinator)")
     if issued and now < issued - TOLERANCE:
@@ -212,7 +214,8 @@ def _leg(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFile) -> 
     legs: List[Mapping[str, Any]] = found["legs"]
     if not 0 <= ticket["leg"] < len(legs):
         raise Refused(f"ticket: leg {ticket['leg']} of {ticket['action']}: the plan has {len(legs)}")
-    return legs[ticket["leg"]]
+    leg: Mapping[str, Any] = legs[ticket["leg"]]
+    return leg
 
 
 def _files(request: Mapping[str, Any], ticket: Mapping[str, Any]) -> Dict[str, bytes]:

@@ -1,4 +1,5 @@
 """A small signed plan by hand, in the shape that ``render`` gives it, and an enrolled host directory."""
+# ruff: noqa: TID251
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from securesystemslib.dsse import Envelope
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 PLAN_TYPE = "application/vnd.underway.plan+json"
 TICKET_TYPE = "application/vnd.underway.ticket+json"
@@ -47,7 +48,7 @@ class Kit:
 
     def rebuild(self) -> None:
         self.files = {"web.yml": self._playbook(), "inventory.yml": self._inventory()}
-        self.plan = {
+        self.plan: dict[str, Any] = {
             "cluster": "demo",
             "passes": {
                 "control/web": {
@@ -62,10 +63,7 @@ class Kit:
                     ],
                 }
             },
-            "steps": {
-                s["id"]: {k: v for k, v in s.items()} | {"service": "web", "phase": "upgrade", "name": s["id"]}
-                for s in self.steps
-            },
+            "steps": {s["id"]: {**s} | {"service": "web", "phase": "upgrade", "name": s["id"]} for s in self.steps},
             "handlers": {"web": self.handlers},
             "hosts": {"h1": {"name": "h1", "role": "web"}},
         }
@@ -84,14 +82,17 @@ class Kit:
                     "tags": ["never", tag],
                 }
             )
-        for step in self.steps:
-            tasks.append({"name": step["id"], "tags": [f"step_{slug(step['id'])}"], "block": step["tasks"]})
+        tasks += [
+            {"name": step["id"], "tags": [f"step_{slug(step['id'])}"], "block": step["tasks"]} for step in self.steps
+        ]
         tasks.append(
             {"name": "flush", "ansible.builtin.meta": "flush_handlers", "tags": ["always", "flush_web_upgrade"]}
         )
-        for step in self.steps:
-            if step.get("check"):
-                tasks.append({**step["check"], "tags": ["never", f"check_{slug(step['id'])}"]})
+        tasks += [
+            {**step["check"], "tags": ["never", f"check_{slug(step['id'])}"]}
+            for step in self.steps
+            if step.get("check")
+        ]
         play = {"name": "web", "hosts": "all", "gather_facts": False, "tasks": tasks, "handlers": self.handlers}
         return json.dumps([play], indent=1).encode()
 
@@ -185,8 +186,10 @@ class Kit:
         reader, writer = os.pipe()
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "underway_runner", "follow", "--dir", str(self.directory), *self.where(token)]
-                + ["--since", str(since), "--wait", "60"],
+                [
+                    *[sys.executable, "-m", "underway_runner", "follow", "--dir", str(self.directory)],
+                    *[*self.where(token), "--since", str(since), "--wait", "60"],
+                ],
                 stdin=reader,
                 capture_output=True,
                 timeout=120,

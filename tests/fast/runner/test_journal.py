@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from underway_runner import history, journal
 from underway_runner.errors import JournalDamaged
 from underway_runner.journal import Journal
@@ -46,8 +47,9 @@ def test_every_torn_end_is_cut_off_and_nothing_else(directory: Path) -> None:
         log = Journal(directory)
         log.append("cancelled")
         log.close()
-        assert [line["kind"] for line in journal.read(directory)] == ["accepted", "begin", "end"][:whole] + [
-            "cancelled"
+        assert [line["kind"] for line in journal.read(directory)] == [
+            *["accepted", "begin", "end"][:whole],
+            "cancelled",
         ]
 
 
@@ -118,7 +120,7 @@ def fold(*told: tuple[str, dict[str, Any]]) -> history.History:
     return history.fold(lines_of(*told), "r", "a/h", 0, "upgrade")
 
 
-ACCEPTED = ("accepted", {"text": "ticket=x mode=upgrade"})
+ACCEPTED: tuple[str, dict[str, Any]] = ("accepted", {"text": "ticket=x mode=upgrade"})
 
 
 def test_a_begin_without_end_is_open_and_an_end_closes_it() -> None:
@@ -139,7 +141,7 @@ def test_a_step_finished_under_an_older_token_stays_finished() -> None:
 
 
 def test_a_handler_stays_pending_until_it_has_run_well() -> None:
-    told = [ACCEPTED, ("notify", {"task": "h"}), ("handler", {"task": "h", "rc": 1})]
+    told: list[tuple[str, dict[str, Any]]] = [ACCEPTED, ("notify", {"task": "h"}), ("handler", {"task": "h", "rc": 1})]
     assert fold(*told).pending == ["h"]
     assert fold(*told, ("handler", {"task": "h"})).pending == []
 
@@ -163,7 +165,8 @@ SECRET = 'p"w\n with/ünï+codes'
 @pytest.mark.parametrize(
     "form",
     [
-        SECRET, SECRET.splitlines()[1], repr(SECRET)[1:-1], "cCJ3CiB3aXRoL8O8bsOvK2NvZGVz", "with%2F%C3%BCn%C3%AF%2Bcodes",
+        SECRET, SECRET.splitlines()[1], repr(SECRET)[1:-1], "cCJ3CiB3aXRoL8O8bsOvK2NvZGVz",
+        "with%2F%C3%BCn%C3%AF%2Bcodes",
         "p\\\"w\\n with/\\u00fcn\\u00ef+codes", SECRET.encode().hex(),
     ],
 )  # fmt: skip

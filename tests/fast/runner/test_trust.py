@@ -1,4 +1,5 @@
 """Forged, changed, replayed and misdirected tickets are refused, and nothing on the host changes."""
+# ruff: noqa: TID251
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
+
 from fast.runner.kit import PLAN_TYPE, TICKET_TYPE, Kit, canonical
-from securesystemslib.signer import CryptoSigner
 from underway_runner import trust
 from underway_runner.enrol import enrol
 from underway_runner.errors import Refused
@@ -143,8 +145,8 @@ def nothing(kit: Kit, request: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "attack",
     [
-        forged, own_key_id, by_the_other_key, as_the_other_type, plan_as_ticket, payload_changed, type_changed, unsigned,
-        playbook_changed, inventory_changed, file_too_many, file_missing, file_outside, rubbish, nothing,
+        forged, own_key_id, by_the_other_key, as_the_other_type, plan_as_ticket, payload_changed, type_changed,
+        unsigned, playbook_changed, inventory_changed, file_too_many, file_missing, file_outside, rubbish, nothing,
     ],
 )  # fmt: skip
 def test_an_attack_is_refused(kit: Kit, attack: Callable[[Kit, dict[str, Any]], None]) -> None:

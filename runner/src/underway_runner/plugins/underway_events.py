@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any, Dict
 
 from ansible.plugins.callback import CallbackBase
+
 from underway_runner import link
 
 DOCUMENTATION = """
@@ -21,20 +23,20 @@ description:
 FIELD_LIMIT = 1024 * 1024
 
 
-class CallbackModule(CallbackBase):
+class CallbackModule(CallbackBase):  # type: ignore[misc]
     """One per run of Ansible. A step is a set of tasks with one ``step_`` tag."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "underway_events"
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._link = link.the_link()
         self._step = ""
         self._begun = 0.0
 
-    def v2_playbook_on_task_start(self, task, is_conditional):
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
         if task.action in ("meta", "ansible.builtin.meta", "ansible.legacy.meta"):
             return
         step = next((tag[5:] for tag in task.tags if str(tag).startswith("step_")), "")
@@ -42,38 +44,38 @@ class CallbackModule(CallbackBase):
         self._begun = time.monotonic()
         self._link.send({"task": task.get_name(), "step": step})
 
-    def v2_playbook_on_handler_task_start(self, task):
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         self._move("")
         self._begun = time.monotonic()
         self._link.ask({"task": task.get_name(), "handler": True})
 
-    def v2_runner_on_ok(self, result):
+    def v2_runner_on_ok(self, result: Any) -> None:
         self._result(result, "ok")
 
-    def v2_runner_on_failed(self, result, ignore_errors=False):
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._result(result, "ignored" if ignore_errors else "failed")
 
-    def v2_runner_on_unreachable(self, result):
+    def v2_runner_on_unreachable(self, result: Any) -> None:
         self._result(result, "failed")
 
-    def v2_runner_on_skipped(self, result):
+    def v2_runner_on_skipped(self, result: Any) -> None:
         self._result(result, "skipped")
 
-    def v2_playbook_on_no_hosts_matched(self):
+    def v2_playbook_on_no_hosts_matched(self) -> None:
         self._link.send({"fatal": "no host of the inventory matches the play"})
 
-    def v2_playbook_on_stats(self, stats):
+    def v2_playbook_on_stats(self, stats: Any) -> None:
         failed = any(stats.failures.values()) or any(stats.dark.values())
         self._link.ask({"stats": True, "failed": failed})
         # Everything is said and durable; Ansible's own tidying up would only cost time (the supervisor does it).
         os._exit(2 if failed else 0)
 
-    def _move(self, step):
+    def _move(self, step: str) -> None:
         if step != self._step:
             self._link.ask({"end": self._step, "begin": step})
             self._step = step
 
-    def _result(self, result, how):
+    def _result(self, result: Any, how: str) -> None:
         task, data = result._task, result._result
         fields = getattr(result, "_task_fields", None) or {}
         hidden = bool(getattr(task, "no_log", False) or fields.get("no_log") or data.get("_ansible_no_log"))
@@ -92,7 +94,7 @@ class CallbackModule(CallbackBase):
         self._link.send(message)
 
 
-def text_of(data, how):
+def text_of(data: Dict[str, Any], how: str) -> str:
     """What a result says to people: message, output and errors, each bounded."""
     parts = []
     items = data.get("results")
