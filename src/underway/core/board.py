@@ -300,11 +300,18 @@ class Board:
             host=host,
             opened=self.opened.get(host, ()),
             todo=tuple(visit for visit in self._work.get(host, ()) if not self._done(visit, host)),
-            later=host in self._next,
+            later=self._next_of(host) >= 0,
             health=self._health.get(host),
             hold=self._holds.get(host),
             waived=tuple(entry for entry in self.waived.get(host, ()) if stage in (-1, entry[0].stage)),
         )
+
+    def _next_of(self, host: str) -> int:
+        """The next stage with work for the host (-1: none); work that was waived in advance is no work."""
+        if host not in self.waived or self.look.stage < 0:
+            return self._next.get(host, -1)
+        later = (visit for visit in self.layout.visits_of(host) if visit.stage > self.look.stage)
+        return next((visit.stage for visit in later if not self._done(visit, host)), -1)
 
     def _place(self, host: str) -> None:
         """Account for one host anew, and tag it."""
@@ -318,7 +325,7 @@ class Board:
         if rule is not None:
             self.tags.put(host, rule.reason(facts))
         elif not facts.todo:
-            self.tags.put(host, self.idle[self._next.get(host, -1)])
+            self.tags.put(host, self.idle[self._next_of(host)])
         else:
             self._queue(facts)
 

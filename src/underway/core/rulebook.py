@@ -10,7 +10,7 @@ from underway.core.layout import Layout, Visit
 from underway.core.model.decision import Reason, ReasonKind
 from underway.core.model.plan import Stage
 from underway.core.model.policy import Policy
-from underway.core.model.state import FINISHED, ActionRecord, ActionState, Approval, Health, Hold, RunRecord
+from underway.core.model.state import FINISHED, TROUBLED, ActionRecord, ActionState, Approval, Health, Hold, RunRecord
 from underway.core.tally import LimitOf, Spot, Tally, Unit, limit_of
 from underway.core.windows import Opening
 
@@ -46,9 +46,9 @@ class HostFacts:
     waived: tuple[tuple[Visit, ActionRecord], ...] = ()
 
     def open_in(self, *states: ActionState) -> tuple[Visit, ActionRecord] | None:
-        """The first open action in one of these states for which nobody said retry."""
+        """The first open action in one of these states; one that waits to be tried again is in no state."""
         for visit, record in self.opened:
-            if record.state in states and not record.retry:
+            if record.state in states and not (record.retry and record.state in TROUBLED):
                 return visit, record
         return None
 

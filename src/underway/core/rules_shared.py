@@ -196,6 +196,24 @@ def say_earlier_unhealthy(case: PassCase) -> Said:
     return said(f"waits for {before.id}: {_names(case.look, before)} not healthy any more", before=before.id)
 
 
+HOUR = 3600.0
+"""A clock change makes a window of one week so much longer or shorter than that of the next."""
+
+
+def fits_no_window(case: PassCase) -> bool:
+    return case.visit.rolling and case.visit.p90 >= case.look.window.longest + HOUR
+
+
+def say_fits_no_window(case: PassCase) -> Said:
+    longest = case.look.window.longest
+    return said(
+        f"its p90 of {duration(case.visit.p90)} fits in no maintenance window: the longest is {duration(longest)} "
+        f"(widen the windows)",
+        p90=case.visit.p90,
+        longest=longest,
+    )
+
+
 def window_closed(case: PassCase) -> bool:
     return case.visit.rolling and not case.look.window.open
 
@@ -227,6 +245,8 @@ PASS_ROWS: tuple[Rule[PassCase], ...] = (
     Rule("order", "order", order_open, say_order),
     # The same between stages: do not take more out while what everything needs is sick.
     Rule("earlier-unhealthy", "order", earlier_unhealthy, say_earlier_unhealthy),
+    # It would wait for ever: say so at once, not week after week.
+    Rule("fits-no-window", "window-too-short", fits_no_window, say_fits_no_window),
     # Outside a window nothing is taken out of service, and nothing that would run past its end.
     Rule("window-closed", "window-closed", window_closed, say_window_closed),
     Rule("window-too-short", "window-too-short", window_too_short, say_window_too_short),

@@ -6,7 +6,7 @@ later of the two readings and ends at the earlier. A window of an unknown zone i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from underway.core.model.policy import Window
 
 _DAY = 86400
-_BACK = 3  # days before the day of `now` that a span may have begun on: two for a long window, one for the zone
+_BACK = 2  # days before the day of `now` on which a span that covers it may have begun: its length, and the zone
 _AHEAD = 10  # days to look ahead: a weekly window opens within eight, zones included
 
 Span = tuple[float, float]
@@ -23,10 +23,11 @@ Span = tuple[float, float]
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What the windows say now: ``closes`` is the end of the span that ``now`` lies in (0: closed); ``opens`` is when
-    the next one begins (0: never, as far as can be seen)."""
+    the next one begins (0: never, as far as can be seen); ``longest`` is the length of the longest one, seconds."""
 
     closes: float
     opens: float
+    longest: float
 
     @property
     def open(self) -> bool:
@@ -34,7 +35,7 @@ class Opening:
         return self.closes > 0
 
 
-ALWAYS = Opening(closes=float("inf"), opens=0.0)
+ALWAYS = Opening(closes=float("inf"), opens=0.0, longest=float("inf"))
 """No window was stated: always open."""
 
 
@@ -44,7 +45,7 @@ def look(windows: Iterable[Window], now: float) -> Opening:
     return opening(spans(windows, now), now) if windows else ALWAYS
 
 
-def opening(known: Iterable[Span], now: float) -> Opening:
+def opening(known: Sequence[Span], now: float) -> Opening:
     """The same from spans already worked out for the day of ``now``."""
     closes, opens = 0.0, 0.0
     for begin, end in known:
@@ -53,7 +54,7 @@ def opening(known: Iterable[Span], now: float) -> Opening:
         elif begin > now:
             opens = begin
             break
-    return Opening(closes=closes, opens=opens)
+    return Opening(closes=closes, opens=opens, longest=max((end - begin for begin, end in known), default=0.0))
 
 
 def day_of(now: float) -> int:

@@ -1,0 +1,247 @@
+"""Seeded worlds: a random fleet and a random history of hosts, checks and operators, driven by a decision function."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from random import Random
+
+from fast.rules.fleets import RUN, make_pass, make_plan, names
+from fast.rules.oracle import BUSY, TROUBLE, Judge
+from underway.core.model.base import replace
+from underway.core.model.decision import Decision
+from underway.core.model.plan import Pass, Plan
+from underway.core.model.policy import Limit, Policy, Window
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import ActionRecord, Approval, Health, Hold, RunRecord
+
+Decide = Callable[[Plan, Snapshot, Policy, float], Decision]
+
+START = 1_790_000_000.0  # Monday 2026-09-21 14:13:20 UTC
+
+
+def random_plan(rng: Random) -> Plan:
+    """Up to 12 hosts in up to 3 roles, 1 to 4 stages, with now and then everything that a plan may have."""
+    roles = {
+        role: names(role, rng.randint(1, 4))
+        for role in rng.choice((("web",), ("web", "db"), ("web", "lb"), ("web", "db", "lb")))
+    }
+    every = [host for hosts in roles.values() for host in hosts]
+    passes: list[Pass] = []
+    if rng.random() < 0.3:
+        for role, hosts in roles.items():
+            passes.append(make_pass(f"prepare/{role}", hosts))
+    if rng.random() < 0.2:
+        passes.append(make_pass("expand/one", [roles["web"][0]], once=True, role="web"))
+        passes.append(make_pass("expand/two", rng.sample(every, min(2, len(every))), once=True, role="web"))
+    for stage in rng.choice((("control",), ("data",), ("control", "data"), ("control", "data"))):
+        rolling = _rolling(rng, stage, roles)
+        if stage == "data" or len(roles) == 1:
+            passes.extend(rolling)
+        else:
+            passes.extend(rolling[: rng.randint(1, len(rolling))])
+    if rng.random() < 0.3:
+        passes.append(make_pass("verify/all", rng.sample(every, len(every)), role="web"))
+    domains = {host: rng.choice(("a", "b", "c", "")) for host in every} if rng.random() < 0.6 else {}
+    groups = {"g": (tuple(roles)[:2], rng.randint(0 if rng.random() < 0.2 else 1, 3))} if rng.random() < 0.4 else {}
+    return make_plan(
+        passes,
+        roles,
+        limits={role: rng.choice((0, *[1] * 4, *[2] * 4, 3)) for role in roles},
+        groups=groups,
+        domains=domains,
+        gates=("svc",) if rng.random() < 0.4 else (),
+        approvals=(rng.choice(("data", "control", "verify")),) if rng.random() < 0.2 else (),
+    )
+
+
+def _rolling(rng: Random, stage: str, roles: dict[str, list[str]]) -> list[Pass]:
+    found: list[Pass] = []
+    for role, hosts in rng.sample(list(roles.items()), len(roles)):
+        before = [work.id for work in found if rng.random() < 0.4]
+        if rng.random() < 0.03:
+            before.append(f"{stage}/misspelt")
+        found.append(
+            make_pass(
+                f"{stage}/{role}",
+                rng.sample(hosts, len(hosts)),
+                after=before,
+                canaries=rng.choice((0, 0, 1)),
+                on=rng.sample(roles["lb"], 1) if role == "web" and "lb" in roles and rng.random() < 0.8 else (),
+                p90=rng.choice((0.0, 1800.0, 18000.0)),
+                p50=60.0,
+            )
+        )
+    if rng.random() < 0.25:
+        role = rng.choice(list(roles))
+        after = [found[-1].id] if rng.random() < 0.7 else []
+        found.append(make_pass(f"{stage}/{role}-2", roles[role], role=role, after=after))
+    return found
+
+
+def random_policy(rng: Random, plan: Plan) -> Policy:
+    """A policy with some of everything; mostly one under which the run can go on."""
+
+    def maybe(chance: float, value: object, other: object) -> object:
+        return value if rng.random() < chance else other
+
+    window = Window(
+        days=tuple(range(7)), start=rng.randrange(0, 1440, 60), end=rng.randrange(0, 1440, 60), zone="Europe/Paris"
+    )
+    return Policy(
+        limit=maybe(0.3, Limit(count=rng.randint(1, 4)), None),  # type: ignore[arg-type]
+        domain_limit=maybe(0.5, Limit(count=rng.choice((0, 1, 1, 1, 2))), None),  # type: ignore[arg-type]
+        domains_at_once=rng.choice((0, 1, 2)),
+        failure_budget=rng.choice((0, 1, 2, 3, 5)),
+        soak=rng.choice((0.0, 0.0, 20.0)),
+        health_timeout=rng.choice((60.0, 300.0)),
+        deadline=rng.choice((100.0, 3600.0)),
+        windows=(window,) if rng.random() < 0.25 else (),
+        approvals=("data",) if rng.random() < 0.1 else (),
+        outage_budget={"svc": 4.0} if rng.random() < 0.4 else {},
+        prepare_limit=Limit(count=rng.choice((0, 1, 2, 2, 20, 20, 20, 20))),
+        role_limits={rng.choice(list(plan.roles)): Limit(count=rng.randint(0, 3))} if rng.random() < 0.2 else {},
+        group_limits={"g": Limit(percent=50)} if rng.random() < 0.1 else {},
+    )
+
+
+class World:
+    """What is true; ``step`` decides, applies what was decided, and lets something happen."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+        self.plan = random_plan(self.rng)
+        self.policy = random_policy(self.rng, self.plan)
+        self.now = START
+        self.run: RunRecord = RUN
+        self.actions: dict[str, ActionRecord] = {}
+        self.health: dict[str, Health] = {}
+        self.holds: dict[str, Hold] = {}
+        self.approvals: dict[str, Approval] = {}
+        self.outage: dict[str, float] = {}
+        self.revision = 0
+        self.skipped = 0
+
+    def snapshot(self) -> Snapshot:
+        self.revision += 1
+        return Snapshot(
+            revision=self.revision, run=self.run, actions=dict(self.actions), holds=dict(self.holds),
+            approvals=dict(self.approvals), health=dict(self.health), outage=dict(self.outage),
+        )  # fmt: skip
+
+    def apply(self, decision: Decision) -> None:
+        """Commit verdicts and grants, as the coordinator does."""
+        for verdict in decision.verdicts:
+            old = self.actions[verdict.action]
+            if verdict.kind == "stuck":
+                self.actions[verdict.action] = replace(old, stuck=True)
+            else:
+                self.actions[verdict.action] = replace(old, state=verdict.kind, ended=self.now)
+        for grant in decision.grants:
+            past = self.actions.get(grant.action) or ActionRecord(state="pending")
+            self.actions[grant.action] = replace(
+                past, state="claimed", attempt=past.attempt + 1, claimed=self.now, started=0.0, retry=False, stuck=False
+            )
+
+    def happen(self) -> None:
+        """One or a few random events."""
+        for _ in range(self.rng.choice((1, 1, 2))):
+            self._event()
+
+    def _event(self) -> None:
+        rng = self.rng
+        busy = [action for action, record in self.actions.items() if record.state in BUSY]
+        chance = rng.random()
+        if busy and chance < 0.6:
+            self._work(rng.choice(busy))
+        elif chance < 0.7:
+            self.now += rng.choice((1.0, 15.0, 60.0, 400.0, 4000.0, 20000.0))
+        elif chance < 0.78:
+            self._check(rng.choice(list(self.plan.hosts)), 0.7)
+        elif chance < 0.9:
+            self._operator_on_action()
+        else:
+            self._operator_on_run()
+
+    def _work(self, action: str) -> None:
+        record, rng = self.actions[action], self.rng
+        self.now += rng.choice((0.0, 1.0, 5.0))
+        if record.state == "claimed":
+            new = rng.choice(("running",) * 8 + ("failed", "unknown", "pending"))
+        elif record.state == "running":
+            new = rng.choice(("soaking",) * 6 + ("failed", "unknown"))
+        else:
+            self._check(action.rpartition("/")[2], 0.85)
+            return
+        times = {"running": {"started": self.now}, "soaking": {"finished": self.now}}.get(new, {})
+        self.actions[action] = replace(record, state=new, **times)
+
+    def _check(self, host: str, well: float = 0.75) -> None:
+        healthy = self.rng.random() < well
+        before = self.health.get(host)
+        since = before.since if before is not None and before.healthy == healthy else self.now
+        self.health[host] = Health(
+            healthy=healthy, since=since, checked=self.now + 0.5, detail="" if healthy else "503"
+        )
+
+    def _operator_on_action(self) -> None:
+        rng = self.rng
+        trouble = [a for a, record in self.actions.items() if record.state in TROUBLE]
+        if trouble and rng.random() < 0.8:
+            action = rng.choice(trouble)
+            word = rng.choice(("retry", "retry", "skip"))
+            old = self.actions[action]
+            new = replace(old, retry=True) if word == "retry" else replace(old, state="skipped", retry=False)
+            self.actions[action] = new
+        elif rng.random() < 0.15:
+            work = rng.choice(list(self.plan.passes.values()))
+            action = f"{work.id}/{rng.choice(work.hosts)}"
+            if action not in self.actions:
+                self.actions[action] = ActionRecord(state="skipped", reason="not wanted")
+        else:
+            host = rng.choice([*self.plan.hosts, "*"])
+            if self.holds.pop(host, None) is None and rng.random() < 0.2:
+                self.holds[host] = Hold(host=host, reason="disk", by="ana", at=self.now)
+
+    def _operator_on_run(self) -> None:
+        rng = self.rng
+        word = rng.choice(("pause", *["resume"] * 5, *["approve"] * 4, "policy", "outage", "heal", "heal", "abort"))
+        if word == "pause":
+            self.run = replace(self.run, state="paused")
+        elif word == "resume" and self.run.state == "paused":
+            self.run = replace(self.run, state="running")
+        elif word == "approve":
+            stage = rng.choice(self.plan.stages).kind
+            self.approvals[stage] = Approval(stage=stage, by="ana", at=self.now)
+        elif word == "policy":
+            self.policy = random_policy(rng, self.plan)
+        elif word == "outage":
+            self.outage["svc"] = self.outage.get("svc", 0.0) + rng.choice((1.0, 5.0))
+        elif word == "heal":
+            for host, health in self.health.items():
+                if not health.healthy:
+                    self.health[host] = Health(healthy=True, since=self.now, checked=self.now + 0.5)
+        elif word == "abort" and rng.random() < 0.35:
+            self.run = replace(self.run, state=rng.choice(("aborted", "done")))
+
+
+SAFETY = re.compile(r"(I[1-5] |P[57] |canary|window$|approval$|parallel$|once$|executor |executes |domains at once)")
+
+
+def violations(seed: int, decide: Decide, steps: int = 60, safety: bool = False) -> list[str]:
+    """Run one seeded schedule under ``decide``; the violations of the first decision that has any, else none.
+
+    ``safety``: only those that do harm (a start that a promise forbids, a slot freed), not a wrong reason or a wait.
+    """
+    world = World(seed)
+    for number in range(steps):
+        snapshot = world.snapshot()
+        decision = decide(world.plan, snapshot, world.policy, world.now)
+        found = Judge(world.plan, snapshot, world.policy, world.now).violations(decision)
+        if safety:
+            found = [each for each in found if SAFETY.search(each)]
+        if found:
+            return [f"seed {seed}, step {number}: {each}" for each in found]
+        world.apply(decision)
+        world.happen()
+    return []
