@@ -99,9 +99,12 @@ def warnings(
     actions: Mapping[str, ActionRecord],
     lines: Mapping[str, Sequence[HostLine]],
     probes: Sequence[ProbeFigures],
+    limits_changed: bool,
 ) -> list[str]:
     """What a reader must know before trusting the figures: clocks that differ, probes that saw nothing."""
     told = []
+    if limits_changed:
+        told.append("limits were changed during the run: what the report calls allowed is the plan's")
     for host, journal in sorted(lines.items()):
         taken = [line for line in journal if line.run in ("", run.id) and line.kind == "accepted"]
         early = [

@@ -12,6 +12,7 @@ from underway.core import words
 from underway.core.availability import Stats
 from underway.core.model.decision import Decision
 from underway.core.model.plan import Plan, action_id, split_action
+from underway.core.model.policy import Policy
 from underway.core.model.sample import Outage
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import BUSY, TROUBLED, ActionState, Hold
@@ -34,7 +35,8 @@ class Extras:
     """What stands beside a snapshot and its decision: what probes saw, and which processes live.
 
     ``coordinator``: one is alive (None: not known). ``at_work``: the task of each host, from its journal. ``stats`` and
-    ``outages`` are those of the ``Ledger``. ``progress``: as the coordinator last computed it (None: computed here).
+    ``outages`` are those of the ``Ledger``. ``progress``: as the coordinator last computed it; None: computed here, by
+    ``policy`` where one is in force that is not the plan's.
     """
 
     coordinator: bool | None = None
@@ -43,6 +45,7 @@ class Extras:
     outages: Sequence[Outage] = ()
     stats: Sequence[Stats] = ()
     progress: Progress | None = None
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def outlook(plan: Plan, snapshot: Snapshot, decision: Decision, extras: Extras |
     behind = tuple(host for host, state in states.items() if state not in ("upgraded", "untouched"))
     trouble = tuple(_trouble(plan, snapshot, now))
     verdict, why = _verdict(snapshot, decision, behind)
-    made = extras.progress or progress(plan, snapshot, decision, now)
+    made = extras.progress or progress(plan, snapshot, decision, now, extras.policy)
     found = Outlook(
         verdict=verdict,
         why=words.clean(why),
@@ -227,7 +230,7 @@ def _commands(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook
     if run.state == "paused":
         yield Command("underway resume", "undo the pause")
     kinds = {group.kind for group in found.progress.waiting}
-    if "approval-wanted" in kinds or _wants_approval(plan, snapshot, decision):
+    if "approval-wanted" in kinds:
         final = any(stage.kind == decision.stage and stage.point_of_no_return for stage in plan.stages)
         line = "underway finalize" if final else f"underway approve {decision.stage}"
         yield Command(line, "pass the point of no return" if final else f"let stage {decision.stage} begin")
@@ -257,13 +260,6 @@ def _for_trouble(trouble: Sequence[Trouble]) -> Iterator[Command]:
         yield Command(f"underway skip {row.host} --reason TEXT", "or go on without it; it stays as it is")
     if len(trouble) > NAMED:
         yield Command("underway retry HOST", f"and so for {words.plural(len(trouble) - NAMED, 'more host')} in trouble")
-
-
-def _wants_approval(plan: Plan, snapshot: Snapshot, decision: Decision) -> bool:
-    return snapshot.run.state == "running" and any(
-        stage.kind == decision.stage and stage.approval and stage.kind not in snapshot.approvals
-        for stage in plan.stages
-    )
 
 
 def _past_no_return(plan: Plan, snapshot: Snapshot) -> bool:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from underway.core import headline, history
 from underway.core.availability import Stats
+from underway.core.model.cluster import Host
 from underway.core.model.event import Event, HostLine
-from underway.core.model.plan import Plan, Stage, split_action
+from underway.core.model.plan import Plan, Stage, action_id, split_action
 from underway.core.model.sample import Gap, Outage
 from underway.core.model.state import BUSY, FINISHED, ActionRecord, ActionState, RunRecord
 from underway.core.rows import (
@@ -52,7 +53,8 @@ def summarise(
     sequence number and hash of the audit chain's last entry. ``now`` (Unix seconds) stands in for the end of a run
     that is not over.
     """
-    hosts = tuple(_host(plan, name, actions, run.mode) for name in plan.hosts)
+    work = _actions(plan, actions, run.mode)
+    hosts = tuple(_host(host, work[name]) for name, host in plan.hosts.items())
     steps = history.steps(plan, run.id, actions, lines)
     over = run.state in ("done", "aborted")
     end = run.ended or (max((event.at for event in events), default=None) if over else None)
@@ -66,6 +68,7 @@ def summarise(
     verdict, reason = headline.verdict(run, hosts)
     length = (end or now) - run.started if run.started else None
     said = headline.claim(run, hosts, felt, length, requests, failed)
+    changed = any(event.kind == "policy" for event in events)
     absent = history.absences(plan, actions, events, end or now)
     return Summary(
         schema=SUMMARY_SCHEMA,
@@ -102,7 +105,7 @@ def summarise(
         operator=tuple(_operator(event) for event in events if event.actor.startswith("operator:")),
         warnings=(
             *(clean(text, TEXT_LIMIT) for text in plan.warnings),
-            *headline.warnings(run, actions, lines, probes),
+            *headline.warnings(run, actions, lines, probes, changed),
         ),
         defaults=tuple(clean(text, TEXT_LIMIT) for text in plan.defaults),
     )
@@ -129,20 +132,22 @@ def host_state(states: Sequence[tuple[bool, ActionState]]) -> HostState:
     return "skipped" if "skipped" in deciding else "upgraded"
 
 
-def _host(plan: Plan, name: str, actions: Mapping[str, ActionRecord], mode: str) -> HostRow:
-    host = plan.hosts[name]
-    rows: list[ActionRow] = []
-    for stage in plan.stages:
-        for pass_id in stage.passes:
-            found = plan.passes[pass_id]
-            if name in found.hosts:
-                action = f"{pass_id}/{name}"
-                rows.append(_action(action, stage.kind, found.rolling, actions.get(action)))
-    known = {row.action for row in rows}
-    for action, record in actions.items():  # a rollback's actions are not in the plan's stages
-        pass_id, of = split_action(action)
-        if of == name and action not in known:
-            rows.append(_action(action, pass_id.partition("/")[0], mode == "rollback", record))
+def _actions(plan: Plan, actions: Mapping[str, ActionRecord], mode: str) -> dict[str, list[ActionRow]]:
+    """Every host of the plan with its actions, in the order of the stages."""
+    found: dict[str, list[ActionRow]] = {name: [] for name in plan.hosts}
+    known = set()
+    for work, host in plan.actions():
+        action = action_id(work.id, host)
+        known.add(action)
+        found[host].append(_action(action, work.stage, work.rolling, actions.get(action)))
+    for action, record in actions.items():  # work that is not of the plan's stages
+        pass_id, host = split_action(action)
+        if action not in known and host in found:
+            found[host].append(_action(action, pass_id.partition("/")[0], mode == "rollback", record))
+    return found
+
+
+def _host(host: Host, rows: Sequence[ActionRow]) -> HostRow:
     state = host_state([(row.rolling, row.state) for row in rows])
     out = [row for row in rows if row.rolling and row.claimed is not None] or (
         [] if any(row.rolling for row in rows) else [row for row in rows if row.claimed is not None]
@@ -152,7 +157,7 @@ def _host(plan: Plan, name: str, actions: Mapping[str, ActionRecord], mode: str)
     begun = [row.claimed for row in rows if row.claimed is not None]
     ended = [row.ended for row in rows if row.claimed is not None]
     return HostRow(
-        host=name,
+        host=host.name,
         role=host.role,
         domain=host.domain,
         state=state,

@@ -14,8 +14,8 @@ MOST = 20
 
 
 def headline(summary: Summary) -> str:
-    """The run in one line: how many requests, how many failed, how long each host took."""
-    return words.clean(summary.result)
+    """The run in one sentence; ``Summary.result`` is its line of figures."""
+    return words.clean(summary.headline)
 
 
 def lines(summary: Summary, width: int = WIDTH) -> list[str]:

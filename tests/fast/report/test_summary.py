@@ -194,3 +194,9 @@ def test_a_run_that_never_began() -> None:
     assert (s.duration, s.started, s.steps, s.requests) == (None, None, (), None)
     assert all(row.took is None for row in s.hosts)
     assert "in not known" not in s.headline
+
+
+def test_limits_that_were_changed_are_told() -> None:
+    made = keystone_run()
+    made.events.append(Event(at=made.now, kind="policy", actor="operator:ada", text="limit of controller is 2"))
+    assert any(text.startswith("limits were changed") for text in made.summary().warnings)

@@ -71,5 +71,5 @@ def test_a_run_without_failures_says_so_in_one_line() -> None:
     made.outages = []
     for index, found in enumerate(made.stats):
         made.stats[index] = type(found)(probe=found.probe, service="keystone", host=found.host, samples=2000, up=160.0)
-    assert text.headline(made.summary()) == "6,000 requests, 0 failed; ctrl1 25 s, ctrl2 29 s, ctrl3 22 s"
-    assert "3 hosts upgraded in 2 min 41 s; all 6,000 requests answered." in made.summary().headline
+    assert made.summary().result == "6,000 requests, 0 failed; ctrl1 25 s, ctrl2 29 s, ctrl3 22 s"
+    assert "3 hosts upgraded in 2 min 41 s; all 6,000 requests answered." in text.headline(made.summary())
