@@ -1,7 +1,7 @@
 """What a pass costs: 20 small tasks by the runner started over SSH, against bare ansible-playbook over the same sshd.
 
 Run: ``python bench/ansible_pass.py [ROUNDS]``. Wall time is the caller's; CPU is that of every process of the run:
-client, sshd, supervisor, Ansible and modules (all are adopted and collected here). The runner's enrolment is in its CPU.
+client, sshd, supervisor, Ansible and modules (all are adopted and collected here); enrolment is in the runner's.
 Prints the median of each kind, the ratios, and where the runner's time goes (from its journal).
 """
 

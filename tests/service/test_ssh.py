@@ -50,7 +50,10 @@ def executor(sshd: Sshd, tmp_path: Path) -> Iterator[SshExecutor]:
     made = connect(sshd, tmp_path)
     yield made
     made.close()
-    assert not (tmp_path / "ssh").exists() or not list((tmp_path / "ssh").iterdir()), "a shared connection was left"
+    deadline = time.monotonic() + 5  # its process is told to exit, and does so a moment later
+    while left := list((tmp_path / "ssh").iterdir()):
+        assert time.monotonic() < deadline, f"a shared connection was left: {left}"
+        time.sleep(0.05)
 
 
 def connect(sshd: Sshd, tmp_path: Path) -> SshExecutor:
