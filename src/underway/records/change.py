@@ -130,7 +130,7 @@ def bumps_run(change: Change, old_outage: Mapping[str, float]) -> str:
     for service, seconds in (change.outage or {}).items():
         if seconds > old_outage.get(service, 0.0):
             return f"outage: {service}"
-    return change.bump or ""
+    return ""
 
 
 def bumps_cluster(change: Change, old_health: Mapping[str, Health]) -> str:

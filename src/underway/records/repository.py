@@ -214,15 +214,15 @@ class Repository:
     ) -> dict[str, str]:
         """The runs whose admission record this change bumps, and why."""
         found: dict[str, str] = {}
-        why = changes.bumps_run(change, seen.outage if seen is not None else {})
-        if why and change.run:
-            found[change.run] = why
-        why = changes.bumps_cluster(change, old_health) or ("" if change.run else why)
-        if why:
+        of_run = changes.bumps_run(change, seen.outage if seen is not None else {}) or change.bump or ""
+        of_cluster = changes.bumps_cluster(change, old_health)
+        if change.run and of_run:
+            found[change.run] = change.bump or of_run
+        if of_cluster or (of_run and not change.run):
             # ``current`` is expected too: a run that is created meanwhile must not go without the bump.
             current, soft[self.keys.current] = self._read(self.keys.current, Current)
             if current is not None:
-                found.setdefault(current.run, why)
+                found.setdefault(current.run, change.bump or of_cluster)
         return found
 
     def _bump(

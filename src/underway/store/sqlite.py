@@ -290,8 +290,8 @@ class SqliteStore:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
-        self._db.execute(f"BEGIN {kind}")
         try:
+            self._db.execute(f"BEGIN {kind}")
             yield
             self._db.execute("COMMIT")
         except BaseException:

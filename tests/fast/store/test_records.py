@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -114,6 +115,42 @@ def test_the_layout_of_the_keys() -> None:
     assert keys.audit_entry(42) == "underway/prod-eu1/audit/000000000042"
     assert keys.audit_entry(42).startswith(keys.audit_page(42))
     assert keys.audit_head == "underway/prod-eu1/audit-head"
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "store-keys.md"
+
+
+def test_the_page_on_keys_names_every_key_and_its_example_is_a_record() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    keys = Keys("prod")
+    run = keys.run("r1")
+    named = {
+        "current": keys.current,
+        "runs/<run>/record": run.record,
+        "runs/<run>/plan-head": run.plan_head,
+        "runs/<run>/plan/<nnnn>": run.plan(9),
+        "runs/<run>/admission": run.admission,
+        "runs/<run>/policy": run.policy,
+        "runs/<run>/actions/<pass>/<host>": run.action("control/api/h1"),
+        "runs/<run>/approvals/<stage>": run.approval("finalize"),
+        "runs/<run>/outages": run.outages,
+        "holds/<host>": keys.hold("h1"),
+        "health/<host>": keys.health_of("h1"),
+        "hosts/<host>": keys.host("h1"),
+        "durations": keys.durations,
+        "audit/<nnnnnnnnnnnn>": keys.audit_entry(9),
+        "audit-head": keys.audit_head,
+    }
+    values = {"<run>": "r1", "<pass>": "control/api", "<host>": "h1", "<stage>": "finalize"}
+    values |= {"<nnnn>": "0009", "<nnnnnnnnnnnn>": "000000000009"}
+    for name, key in named.items():
+        assert f"| `{name}` |" in text
+        filled = name
+        for word, value in values.items():
+            filled = filled.replace(word, value)
+        assert key == f"underway/prod/{filled}"
+    example = text.split("```json")[1].split("```")[0].strip().encode()
+    assert encode("k", decode("k", example, Hold), Hold) == example
 
 
 BAD_NAMES = [

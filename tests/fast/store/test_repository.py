@@ -419,6 +419,17 @@ def test_a_hold_without_a_look_goes_over_what_is_there_and_fences_the_current_ru
     assert caught.value.key.endswith("/admission")
 
 
+def test_a_bump_that_is_asked_for_is_done_with_the_words_given(store: Store) -> None:
+    repository = started(store)
+    for run in ("r1", ""):
+        seen = repository.snapshot("r1")
+        change = Change(run, (event(),), bump="limits lowered")
+        repository.commit(change, seen if run else None)
+        item = store.get(repository.keys.run("r1").admission)
+        assert item is not None and b'"why":"limits lowered"' in item.value
+        assert repository.snapshot("r1").serial == seen.serial + 1
+
+
 def test_a_hold_set_while_a_run_is_created_fences_that_run(store: Store) -> None:
     def create() -> None:
         started(store)
