@@ -191,6 +191,8 @@ class Board:
         self.unfinished[visit] -= (new.state if new else "pending") in finished
         self._list(self.opened, host, visit, new if new is not None and new.state not in FINISHED else None)
         self._list(self.waived, host, visit, new if new is not None and new.state == "skipped" else None)
+        if visit.stage > self.look.stage >= 0 and self._done(visit, host):
+            self._ahead.add(host)
         touched[host] = None
 
     @staticmethod
@@ -236,7 +238,14 @@ class Board:
         for host, number in self._next.items():
             if host in tags:
                 tags[host] = self.idle[number]
-        special = self.opened.keys() | self.waived.keys() | self._sick | self._holds.keys() | layout.executors
+        self._ahead = {
+            host
+            for visit in layout.visits.values()
+            if visit.stage > stage >= 0 and self.unfinished[visit] < len(visit.members)
+            for host in visit.members
+            if self._done(visit, host)
+        }
+        special = self._ahead | self.opened.keys() | self.waived.keys() | self._sick | self._holds.keys() | layout.executors
         if stage >= 0:
             for visit in layout.by_stage[stage]:
                 self._sort_plain(visit, special, tags)
@@ -307,8 +316,8 @@ class Board:
         )
 
     def _next_of(self, host: str) -> int:
-        """The next stage with work for the host (-1: none); work that was waived in advance is no work."""
-        if host not in self.waived or self.look.stage < 0:
+        """The next stage with work for the host (-1: none); work that was waived in advance is not."""
+        if host not in self._ahead or self.look.stage < 0:
             return self._next.get(host, -1)
         later = (visit for visit in self.layout.visits_of(host) if visit.stage > self.look.stage)
         return next((visit.stage for visit in later if not self._done(visit, host)), -1)

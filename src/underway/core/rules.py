@@ -30,7 +30,8 @@ Choices
       counted already, so that adds nothing, but it does not start over an exceeded limit either.
     - Order in a pass: retries first, then the plan's order. Passes of a stage share the limits in the stage's order.
     - ``domains_at_once`` counts every domain with an unavailable host; hosts without a domain are not bound by it.
-    - Stages that take nothing out of service are bound by ``prepare_limit`` alone; an unknown action keeps its place.
+    - Stages that take nothing out of service are bound by ``prepare_limit`` alone; an unknown action keeps its place,
+      and is tried again in it even where the limit was lowered meanwhile.
 """
 
 from __future__ import annotations

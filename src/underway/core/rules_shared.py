@@ -346,7 +346,7 @@ def say_total_full(case: SlotCase) -> Said:
 
 
 def parallel_full(case: SlotCase) -> bool:
-    return not case.visit.rolling and not case.look.parallel.fits(case.placed)
+    return not (case.visit.rolling or case.placed or case.look.parallel.fits(False))
 
 
 def say_parallel_full(case: SlotCase) -> Said:

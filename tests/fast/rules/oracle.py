@@ -170,7 +170,7 @@ class Judge:
         }
         using |= {h for h, other in granted.items() if not other.rolling}
         most = self.policy.prepare_limit.resolve(len(self.plan.hosts))
-        return ["parallel"] if len(using | {host}) > most else []
+        return ["parallel"] if most <= 0 or (host not in using and len(using) + 1 > most) else []
 
     def limits(self, host: str, granted: dict[str, Pass]) -> list[str]:
         """I1, unit by unit: |down ∪ {host}| <= limit."""

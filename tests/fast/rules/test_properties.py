@@ -142,7 +142,7 @@ def test_who_must_act_is_named_when_nothing_can_move() -> None:
 
 
 def test_a_run_ends_when_faults_end() -> None:
-    """L1: everybody healthy, held ones released, trouble retried, limits of at least one: every host is done."""
+    """L1: everybody healthy, held ones released, trouble retried, limits above what is down: every host is done."""
     ended = 0
     for seed in range(60_000, 60_000 + SCHEDULES // 3):
         world = World(seed)
@@ -170,11 +170,11 @@ def test_a_run_ends_when_faults_end() -> None:
 
 def heal(world: World) -> None:
     """Faults stop, and the operator answers everything."""
-    one = Limit(count=1)
+    most, one = Limit(percent=100), Limit(count=1)
     world.policy = replace(
         world.policy,
-        role_limits=dict.fromkeys(world.plan.roles, one),
-        group_limits=dict.fromkeys(world.plan.groups, one),
+        role_limits=dict.fromkeys(world.plan.roles, most),
+        group_limits=dict.fromkeys(world.plan.groups, most),
         limit=None,
         domain_limit=None,
         prepare_limit=one,
@@ -225,7 +225,7 @@ def any_look(draw: st.DrawFn) -> tuple[World, Snapshot]:
     snapshot = Snapshot(
         revision=1,
         run=world.run,
-        actions=draw(st.dictionaries(st.sampled_from(actions), record)),
+        actions=draw(st.dictionaries(st.sampled_from(actions), record, max_size=16)),
         health=draw(st.dictionaries(st.sampled_from(hosts), health)),
         holds={
             host: Hold(host=host, reason="", by="", at=0)
@@ -238,7 +238,7 @@ def any_look(draw: st.DrawFn) -> tuple[World, Snapshot]:
     return world, snapshot
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(any_look())
 def test_any_records_at_all(look: tuple[World, Snapshot]) -> None:
     world, snapshot = look
