@@ -45,3 +45,30 @@ class FakeCheck:
     async def close(self) -> None:
         """Remember that it was closed."""
         self.closed = True
+
+
+class QuickFakeCheck(FakeCheck):
+    """The same, asked without a task, as plain HTTP is."""
+
+    def begin(self, now: float, done: Callable[[Answer], None]) -> _Timer | None:
+        """Answer later, or at once where there is no delay."""
+        self.asked.append(now)
+        answer, delay = next(
+            ((spell.answer, spell.delay) for spell in self._spells if spell.start <= now < spell.end),
+            (GOOD, self._delay),
+        )
+        if delay == 0.0:
+            done(answer)
+            return None
+        return _Timer(asyncio.get_running_loop().call_later(delay, done, answer))
+
+
+class _Timer:
+    """An exchange that is under way."""
+
+    def __init__(self, handle: asyncio.TimerHandle) -> None:
+        self._handle = handle
+
+    def abort(self) -> None:
+        """Drop it."""
+        self._handle.cancel()

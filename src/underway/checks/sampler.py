@@ -215,13 +215,14 @@ class Sampler:
         now = self._loop.time()
         while flights:
             flight = flights[0]
-            if flight.open:
-                if flight.sent + track.timeout > now:
-                    break
+            if not flight.open:
+                flights.popleft()
+            elif flight.sent + track.timeout <= now:
                 if flight.exchange is not None:
                     flight.exchange.abort()
-                flight.done(_TIMEOUT)
-            flights.popleft()
+                flight.done(_TIMEOUT)  # takes it out of the row as well
+            else:
+                break
         track.timer = self._loop.call_at(flights[0].sent + track.timeout, self._expire, track) if flights else None
 
     def _answered(self, flight: _Flight, answer: Answer) -> None:

@@ -10,7 +10,8 @@ mark      meaning
 ``clock`` the wall clock and the monotonic one have moved against each other by ``step`` seconds since the start (an
           operator or NTP set the clock; stamps go on as before), or the machine slept (``slept``; stamps moved on)
 ``full``  the disk took no more; ``dropped`` samples are missing
-``end``   the prober was told to stop and has written everything
+``end``   the prober was told to stop at ``epoch``, asked no more, and has written everything; ``asked`` counts
+          questions, ``late`` those that began more than 5 ms after they were due, ``worst`` is the latest
 ========= ==========================================================================================
 
 A killed prober leaves at most a torn last line: readers wait for its end, and the next prober begins a new line.
@@ -125,6 +126,14 @@ class Tail:
         self._offsets: dict[Path, int] = dict.fromkeys(paths, 0)
         self.torn = 0
         self.marks: dict[Path, list[Mark]] = {}
+
+    def ended(self) -> float:
+        """When the last prober was told to stop (Unix seconds), 0 while one is at work or was killed.
+
+        The moment at which a final account ends: nothing was to be asked after it.
+        """
+        last = [marks[-1] for marks in self.marks.values()]
+        return max((mark.epoch for mark in last), default=0.0) if all(mark.mark == "end" for mark in last) else 0.0
 
     def poll(self, most: int = 8 * 1024 * 1024) -> list[Sample]:
         """New samples of all files, in the order of their due times; files that appear are taken up.

@@ -2,11 +2,12 @@
 
 An answer such as "refused" or "status 503" came from the other side: it is bad, at once. A time-out, a failed lookup or
 an unreachable network may be ours. Then the control targets decide, which are asked four times a second all the
-while: the sample is *lost* if, while it waited, a round of all control targets failed and no probe at all that was
-sent during that round reached its target. Where no control target is configured, a loopback listener of the prober
-stands in: it tells only whether this machine can open connections at all, so that a network that is lost is charged
-to the services, unless the system itself says that it has no route, and no probe got through both shortly before and
-shortly after.
+while: the sample is *lost* if a round of all control targets failed that began shortly before it was sent or while it
+waited, and other probes did not get through at that time. A loss that lies between two rounds is charged.
+
+Where no control target is configured, a loopback listener of the prober stands in: it tells only whether this machine
+can open connections at all, so that a network that is lost is charged to the services, unless the system itself says
+that it has no route, and no probe got through both shortly before and shortly after.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Vantage:
         self._controls = tuple(controls)
         self._far = far  # the control targets lie outside this machine
         self._contacts: dict[bool, deque[float]] = {True: deque(maxlen=_KEEP), False: deque(maxlen=_KEEP)}
-        self._rounds: deque[tuple[float, float, bool]] = deque(maxlen=_KEEP)
+        self._rounds: deque[tuple[float, bool]] = deque(maxlen=_KEEP)
         self._open: dict[int, float] = {}  # rounds under way: number -> start
         self._waiting: list[tuple[float, float, bool, Verdict]] = []
         self._doubts: dict[int, tuple[asyncio.TimerHandle, Callable[[], None]]] = {}
@@ -104,12 +105,14 @@ class Vantage:
         answers: asyncio.Queue[bool] = asyncio.Queue()
 
         async def ask(control: Check) -> None:
+            reached = False
             try:
-                async with asyncio.timeout(PATIENCE):
-                    answer = await control.ask()
-                    answers.put_nowait(proves_contact(answer.ok, answer.error))
-            except TimeoutError:
-                answers.put_nowait(False)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        answer = await control.ask()
+                        reached = proves_contact(answer.ok, answer.error)
+            finally:
+                answers.put_nowait(reached)
 
         asking = [asyncio.create_task(ask(control)) for control in self._controls]
         try:
@@ -122,22 +125,34 @@ class Vantage:
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
             self._open.pop(number, None)
-        self._rounds.append((start, asyncio.get_running_loop().time(), good))
+        self._rounds.append((start, good))
         self._decide()
 
     def _decide(self) -> None:
-        """Settle all whose rounds are over."""
+        """Settle those for whom all rounds are over, and others have had time to get through."""
+        now = asyncio.get_running_loop().time()
         earliest = min(self._open.values(), default=self._next)
         waiting, self._waiting = self._waiting, []
         for sent, ended, local, verdict in waiting:
-            if min(earliest, self._next) <= ended:
+            if min(earliest, self._next) <= ended or now < ended + 2 * PERIOD:
                 self._waiting.append((sent, ended, local, verdict))
-                continue
-            lost = any(
-                not good and begin <= ended and sent <= end and not self._reached(local, begin, end)
-                for begin, end, good in self._rounds
-            )
-            verdict("lost" if lost else "bad")
+            elif any(
+                not good and sent - PERIOD <= begin <= ended and not self._refuted(local, begin, sent)
+                for begin, good in self._rounds
+            ):
+                verdict("lost")
+            else:
+                verdict("bad")
+
+    def _refuted(self, local: bool, begin: float, sent: float) -> bool:
+        """Whether others got through when a round failed, so that it is the control targets that failed.
+
+        What counts is when something was sent: a round that failed says that nothing came through from ``begin`` on.
+        """
+        if begin <= sent and self._reached(local, begin, sent):
+            return True
+        until = max(begin, sent)
+        return self._reached(local, begin - PERIOD, begin) and self._reached(local, until, until + PERIOD)
 
     async def close(self) -> None:
         """Settle what waits (undecided: bad), stop asking."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.virtual_time import VirtualLoop, run
 from underway.checks.base import Answer, Check
-from underway.checks.fake import FakeCheck, Spell
+from underway.checks.fake import FakeCheck, QuickFakeCheck, Spell
 from underway.checks.sampler import Sampler
 from underway.checks.vantage import Vantage
 from underway.core.availability import account
@@ -35,6 +35,7 @@ def sample_for(
     controls: Sequence[Sequence[Spell]] = (),
     during: Callable[[VirtualLoop], object] | None = None,
     most_open: int = 4000,
+    kind: type[FakeCheck] = FakeCheck,
 ) -> tuple[list[Sample], Sampler]:
     """Samples of some probes, each with its spells and usual delay; loop time is Unix time."""
 
@@ -42,7 +43,7 @@ def sample_for(
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         found: list[Sample] = []
-        checks: dict[str, Check] = {p.name: FakeCheck(loop.time, spells, delay) for p, spells, delay in scripts}
+        checks: dict[str, Check] = {p.name: kind(loop.time, spells, delay) for p, spells, delay in scripts}
         vantage = Vantage([FakeCheck(loop.time, spells) for spells in controls], far=bool(controls))
         sampler = Sampler(
             [p for p, _, _ in scripts],
@@ -63,9 +64,13 @@ def sample_for(
     return run(main())
 
 
-def test_due_times_never_drift_with_the_response_time() -> None:
+KINDS = pytest.mark.parametrize("kind", [FakeCheck, QuickFakeCheck])
+
+
+@KINDS
+def test_due_times_never_drift_with_the_response_time(kind: type[FakeCheck]) -> None:
     """Answers take fifteen times the interval; questions overlap."""
-    found, sampler = sample_for(60.0, (probe(), (), 1.5))
+    found, sampler = sample_for(60.0, (probe(), (), 1.5), kind=kind)
     dues = sorted(sample.due for sample in found)
     assert dues == [pytest.approx(T0 + n * 0.1, abs=1e-6) for n in range(len(dues))]
     assert len(dues) == 600
@@ -73,8 +78,10 @@ def test_due_times_never_drift_with_the_response_time() -> None:
     assert (sampler.counts.late, sampler.counts.skipped) == (0, 0)
 
 
-def test_a_question_that_hangs_ends_at_its_time_out_and_not_later() -> None:
-    found, _ = sample_for(5.0, (probe(timeout=0.3), [Spell(1002, 1003, DOWN, delay=60)], 0.01))
+@KINDS
+def test_a_question_that_hangs_ends_at_its_time_out_and_not_later(kind: type[FakeCheck]) -> None:
+    found, _ = sample_for(5.0, (probe(timeout=0.3), [Spell(1002, 1003, DOWN, delay=60)], 0.01), kind=kind)
+    assert len(found) == 50
     bad = [sample for sample in found if sample.result == "bad"]
     assert len(bad) == 10
     assert {sample.error for sample in bad} == {"timeout"}
@@ -100,9 +107,10 @@ def test_probes_with_one_interval_are_spread_over_it() -> None:
     assert len({round(due, 4) for due in first.values()}) == 10
 
 
-def test_the_number_of_open_questions_is_bounded() -> None:
+@KINDS
+def test_the_number_of_open_questions_is_bounded(kind: type[FakeCheck]) -> None:
     hangs = (probe(timeout=100.0), [Spell(0, 9e9, DOWN, delay=1e6)], 0.0)
-    found, sampler = sample_for(10.0, hangs, most_open=30)
+    found, sampler = sample_for(10.0, hangs, most_open=30, kind=kind)
     assert sampler.counts.asked == 30
     assert sampler.counts.skipped == 70
     assert sum("too many questions are open" in sample.error for sample in found) == 70
@@ -186,10 +194,11 @@ def test_a_machine_that_could_not_ask_says_nothing_of_the_service() -> None:
     every=st.sampled_from([0.1, 0.25, 1.0]),
     delay=st.floats(0.0, 0.5),
     silent=st.booleans(),
+    kind=st.sampled_from([FakeCheck, QuickFakeCheck]),
 )
 @settings(max_examples=40, deadline=None)
 def test_every_due_time_has_its_sample_and_measured_is_injected(
-    start: float, length: float, every: float, delay: float, silent: bool
+    start: float, length: float, every: float, delay: float, silent: bool, kind: type[FakeCheck]
 ) -> None:
     """The real sampler on a scripted service: no hole, and the error is at most an interval and a time-out."""
     timeout = 1.0
@@ -197,7 +206,7 @@ def test_every_due_time_has_its_sample_and_measured_is_injected(
     at = (1000 + start, 1000 + start + length)
     spell = Spell(*at, SILENT, delay=99) if silent else Spell(*at, DOWN, delay=delay)
     asked = probe(every=every, timeout=timeout)
-    found, _ = sample_for(start + length + 4.0, (asked, [spell], delay), controls=[()])
+    found, _ = sample_for(start + length + 4.0, (asked, [spell], delay), controls=[()], kind=kind)
     dues = sorted(sample.due for sample in found)
     assert dues == [pytest.approx(T0 + n * every, abs=1e-6) for n in range(len(dues))]
     ledger = account(found, {"vip": asked}, max(dues) + every)
