@@ -236,3 +236,10 @@ def test_roles_are_not_set_apart_without_need_or_against_the_policy_s_word() -> 
     two = cluster({"a": (["s"], ["a1"]), "b": (["s"], ["b1"])}, policy=Policy(allow_full_outage=True))
     assert not plan(two, HAS).passes["control/b"].after
     assert not plan(cluster(TWO), HAS).passes["control/b"].after
+
+
+def test_the_fullest_domains_are_the_worst() -> None:
+    made = cluster({"a": (["s"], many("a", 6))}, limits={"a": 5}, policy=Policy(domains_at_once=1))
+    racks = dict(zip(made.hosts, ["x", "y", "y", "y", "z", "z"], strict=True))
+    hosts = {name: replace(host, domain=racks[name]) for name, host in made.hosts.items()}
+    assert loss(replace(made, hosts=hosts)) == (3, 6, "1 domain at once")

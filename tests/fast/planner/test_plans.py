@@ -354,3 +354,35 @@ def test_a_cut_search_is_greedy_says_so_and_loses_nothing() -> None:
     assert sorted((visit.group, name) for visit in cut.visits for name in visit.services) == sorted(
         (unit.group, unit.service) for unit in units
     )
+
+
+def test_a_role_waits_for_another_through_one_without_work() -> None:
+    made = plan(
+        cluster(
+            {"db": (["mariadb"], ["d1"]), "idle": ([], []), "api": (["keystone"], ["a1"])},
+            after={"db": ["idle"], "idle": ["api"]},
+        ),
+        catalogue(service("keystone"), service("mariadb")),
+    )
+    (edge,) = made.passes["control/db"].after
+    assert (edge.before, edge.reason) == ("control/api", "role db comes after role api")
+
+
+def test_a_role_waits_for_all_visits_of_another_although_a_third_is_split_around_them() -> None:
+    has = catalogue(service("a"), service("b", ["c"]), service("c"), service("d", ["a"]))
+    made = plan(
+        cluster({"ra": (["a"], ["a1"]), "rb": (["b"], ["b1"]), "rc": (["c", "d"], ["c1"])}, after={"ra": ["rb"]}), has
+    )
+    assert [(name, work.services) for name, work in made.passes.items()] == [
+        ("control/rc", ("c",)),
+        ("control/rb", ("b",)),
+        ("control/ra", ("a",)),
+        ("control/rc.2", ("d",)),
+    ]
+
+
+def test_once_only_work_of_a_visit_is_not_done_again_by_a_host_that_is_done() -> None:
+    phases = {"upgrade": phase("vip", "upgrade", "change", once=True), "verify": phase("vip", "verify", "ask")}
+    has = catalogue(service("vip", phases=phases))
+    made = plan(cluster({"f": (["vip"], ["f1", "f2"])}), has, known={"f1": HostRecord(release=NEW)})
+    assert [(name, work.hosts) for name, work in made.passes.items()] == [("control/f", ("f2",))]
