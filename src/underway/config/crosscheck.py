@@ -12,7 +12,7 @@ from underway.config.documents import ClusterFile, HostFile, ServiceFile
 from underway.config.graph import cycles
 from underway.config.located import Document
 from underway.config.secrets import variables
-from underway.config.words import nearest, one_of, path_text, shown
+from underway.config.words import listing, nearest, one_of, path_text, shown
 from underway.core.model.plan import STAGES
 from underway.errors import Problem
 
@@ -120,7 +120,7 @@ def _roles(doc: Document, cluster: ClusterFile, known: Known) -> Iterator[Proble
                 yield doc.problem(where, "order-cycle", f"role {shown(name)} comes after itself: {name} -> {name}")
             elif before in known.groups and before not in known.roles:
                 members = cluster.groups[before].roles if before in cluster.groups else []
-                hint = f"name its roles: {', '.join(members)}" if members else "name its roles"
+                hint = f"name its roles: {listing(members)}" if members else "name its roles"
                 yield doc.problem(where, "order-group", f"{shown(before)} is a group; roles come after roles", hint)
             else:
                 yield from unknown(doc, where, before, "role", known.roles)

@@ -17,7 +17,7 @@ from underway.config.located import Document
 from underway.config.names import Wrong
 from underway.config.paths import inside, root_of
 from underway.config.reading import MAX_BYTES, MAX_SMALL_BYTES, read
-from underway.config.words import shown
+from underway.config.words import shown, shown_path
 from underway.core.model.cluster import Cluster, Probe
 from underway.core.model.service import Catalogue
 from underway.errors import FileProblems, Problem
@@ -98,7 +98,7 @@ def _errors(problems: Iterable[Problem]) -> bool:
 def _read(files: _Files, path: Path, kind: type[F], limit: int) -> _File[F] | None:
     """One file; its problems are noted, and None is given where nothing of it could be read."""
     try:
-        doc = read(path, str(path), limit)
+        doc = read(path, shown_path(path), limit)
     except FileProblems as error:
         files.problems.extend(error.problems)
         return None
@@ -131,7 +131,7 @@ def _directory(files: _Files, text: str, at: tuple[str | int, ...], *, must_exis
         return Path(text) if Path(text).is_absolute() else files.base / text
     files.known.complete = False
     if files.cluster is None:
-        files.problems.append(Problem(str(files.path), 0, 0, *wrong))
+        files.problems.append(Problem(shown_path(files.path), 0, 0, *wrong))
     elif severity == "error":
         files.problems.append(files.cluster.doc.problem(at, *wrong))
     else:
@@ -148,12 +148,12 @@ def _yaml_files(files: _Files, directory: Path) -> Iterator[Path]:
         count += 1
         if count > MAX_FILES:
             message = f"more than {MAX_FILES:,} files"
-            files.problems.append(Problem(str(directory), 0, 0, "too-big", message))
+            files.problems.append(Problem(shown_path(directory), 0, 0, "too-big", message))
             return
         root = root_of(directory, files.base)
         found = inside(path.name, directory, root)
         if isinstance(found, Wrong):
-            files.problems.append(Problem(str(path), 0, 0, found.code, "the link leads out of the directory"))
+            files.problems.append(Problem(shown_path(path), 0, 0, found.code, "the link leads out of the directory"))
             continue
         yield path
 
@@ -308,5 +308,6 @@ def _ordered(files: _Files) -> list[Problem]:
         if one.severity == "error" or (one.path, one.line, one.column) not in wrong
     ]
     return sorted(
-        kept, key=lambda one: (one.path != str(files.path), one.path, one.line, one.column, one.code, one.message)
+        kept,
+        key=lambda one: (one.path != shown_path(files.path), one.path, one.line, one.column, one.code, one.message),
     )

@@ -28,11 +28,17 @@ def shown(value: object) -> str:
     return str(value)[:SHOWN]
 
 
+def shown_path(path: object) -> str:
+    """A path as it was given; escaped where a file's name holds what a terminal would act upon."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """The hint "did you mean 'x'?", or "" when nothing is near enough."""
     lower = {name.lower(): name for name in valid}  # upper and lower case are mixed up more than letters
     found = difflib.get_close_matches(word[:SHOWN].lower(), list(lower), n=1, cutoff=0.6)
-    return f"did you mean '{lower[found[0]]}'?" if found else ""
+    return f"did you mean {shown(lower[found[0]])}?" if found else ""
 
 
 def one_of(word: str, valid: Iterable[str], what: str = "known") -> str:
@@ -43,8 +49,13 @@ def one_of(word: str, valid: Iterable[str], what: str = "known") -> str:
         return hint
     if not names:
         return f"none is {what}"
-    listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    listed = listing(names[:12]) + (", …" if len(names) > 12 else "")
     return f"{what}: {listed}"
+
+
+def listing(names: Iterable[str]) -> str:
+    """Names of an input, each as ``shown`` but without quotes."""
+    return ", ".join(shown(name)[1:-1] for name in names)
 
 
 def path_text(names: Iterable[str]) -> str:

@@ -416,3 +416,14 @@ def test_ten_thousand_hosts(files: Workspace) -> None:
         "cluster.yaml:10014:19: hosts.cmp9999.role: unknown role 'computer' (did you mean 'compute'?)"
     ]
     assert time.process_time() - began < 6
+
+
+def test_names_of_files_are_escaped(files: Workspace) -> None:
+    """A file's own name reaches no terminal unescaped either."""
+    files.write("services/\x1b[31m.yaml", "service: [\n")
+    files.cluster("services: [agent]", "services: [agnet, zzz]")
+    errors = files.errors()
+    assert len(errors) == 3
+    assert errors[2].startswith("services/\\x1b[31m.yaml:2:1: ")
+    assert errors[1].endswith("unknown service 'zzz' (services: \\x1b[31m, agent, api, db)")
+    assert all(error.isprintable() for error in errors)
