@@ -1,8 +1,8 @@
 """The demo's cluster: three local hosts, each with a supervisor of its own, that serve Keystone behind Caddy.
 
 ``python demo/cluster.py up DIR`` builds and starts it, ``down DIR`` ends every process that it started,
-``break DIR HOST`` and ``repair DIR HOST`` make and undo the fault of ``scripts/demo --break``, ``audit DIR`` says
-whether a token issued before is still valid. Everything lies in DIR; nothing outside it is touched.
+``break-when-built DIR HOST`` and ``repair DIR HOST`` make and undo the fault of ``scripts/demo --break``, ``audit DIR``
+says whether a token issued before is still valid. Everything lies in DIR; nothing outside it is touched.
 
 Layout (after LAB.md §8): one SQLite database that both releases share, Fernet keys in one place, one environment per
 host and release, ``hosts/<name>/current`` is the link that an upgrade turns.
@@ -64,7 +64,8 @@ key_repository = {top}/credential-keys/
 # the lowest cost that bcrypt knows: the demo's load is on the upgrade, not on hashing
 password_hash_rounds = 4
 [cache]
-enabled = false
+enabled = true
+backend = dogpile.cache.memory
 """
 
 SUPERVISOR = """\
@@ -128,10 +129,16 @@ def environment_of(top: Path, host: str, release: str) -> None:
     if target != first:
         run("cp", "--archive", "--link", first, target)  # the old release is given, not what the demo is about
         return
+    install(top, release, target)
+
+
+def install(top: Path, release: str, target: Path) -> None:
+    """An environment from locked packages; what is downloaded stays in the cluster's own cache."""
     uv = TOOLS / "uv"
     run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, target)
     run(
-        uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", target / "bin" / "python",
+        uv, "pip", "install", "--quiet", "--compile-bytecode", "--cache-dir", top / "uv-cache",
+        "--python", target / "bin" / "python",
         "--requirement", HERE / "locks" / f"keystone-{release}.txt",
     )  # fmt: skip
 
@@ -139,7 +146,9 @@ def environment_of(top: Path, host: str, release: str) -> None:
 def manage(top: Path, *words: str) -> str:
     home = top / "hosts" / HOSTS[0]
     python = home / "current" / "bin" / "python"
-    return run(python, home / "current" / "bin" / "keystone-manage", "--config-file", home / "etc/keystone.conf", *words)
+    return run(
+        python, home / "current" / "bin" / "keystone-manage", "--config-file", home / "etc/keystone.conf", *words
+    )
 
 
 def build(top: Path) -> dict[str, object]:
@@ -168,6 +177,9 @@ def build(top: Path) -> dict[str, object]:
         with contextlib.suppress(FileNotFoundError):
             (home / "current").unlink()
         (home / "current").symlink_to(home / "releases" / OLD)
+    say(f"fetching the packages of {NEW}: hosts install them without a network")
+    install(top, NEW, top / "fetched")
+    shutil.rmtree(top / "fetched")
     say("making the database and the first user")
     manage(top, "db_sync")
     # readers must not block the writer: Keystone keeps read transactions open on pooled connections
@@ -250,7 +262,9 @@ def wait_for(url: str, what: str) -> None:
     raise SystemExit(f"demo: waited {PATIENCE:.0f} s for {what} at {url}")
 
 
-def call(facts: dict[str, object], method: str, path: str, token: str, body: object = None) -> tuple[int, dict[str, str], bytes]:
+def call(
+    facts: dict[str, object], method: str, path: str, token: str, body: object = None
+) -> tuple[int, dict[str, str], bytes]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{facts['vip']}{path}",
         method=method,
@@ -299,7 +313,9 @@ def cluster_file(top: Path, facts: dict[str, object], broken: str = "") -> None:
     hosts = []
     for host, port in ports.items():
         home = top / "hosts" / host
-        extra = "\n      drain: false # a mistake of the operator: --break shows what it costs" if host == broken else ""
+        extra = (
+            "\n      drain: false # a mistake of the operator: --break shows what it costs" if host == broken else ""
+        )
         hosts.append(f"""\
   {host}:
     role: keystone
@@ -358,6 +374,7 @@ probes:
 settings:
   balancer_admin: http://127.0.0.1:{facts["admin"]}
   uv: {TOOLS}/uv
+  uv_cache: {top}/uv-cache
   python: {sys.executable}
   locks: {HERE}/locks
   supervisorctl: {TOOLS}/supervisorctl
@@ -406,11 +423,27 @@ def end(path: Path) -> int:
     return pid
 
 
-def environment_module(top: Path, host: str) -> Path:
-    found = sorted((top / "hosts" / host / "releases" / NEW / "lib").glob("python3.*/site-packages/keystone/wsgi/api.py"))
+def module_of(top: Path, host: str) -> Path:
+    """The module that Keystone's workers load first, in the host's environment of the new release."""
+    found = sorted((top / "hosts" / host / "releases" / NEW / "lib").glob("python3.*/site-packages/keystone/wsgi"))
     if not found:
         raise SystemExit(f"demo: {host} has no environment of {NEW} yet")
-    return found[0]
+    return found[0] / "api.py"
+
+
+def break_when_built(top: Path, host: str) -> None:
+    """Wait until the host's new environment is built, then take a module out of it."""
+    deadline = time.monotonic() + 600
+    home = top / "hosts" / host / "releases" / NEW
+    while not (home / "bin" / "keystone-manage").exists():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"demo: {host} got no environment of {NEW} within 600 s")
+        time.sleep(0.2)
+    module = module_of(top, host)
+    module.rename(module.with_suffix(".py.broken"))
+    for cached in module.parent.glob("__pycache__/api.*"):
+        cached.unlink()
+    say(f"{host}: the new environment is broken now (keystone/wsgi/api.py is gone)")
 
 
 def audit(top: Path) -> None:
@@ -424,13 +457,13 @@ def audit(top: Path) -> None:
     missing = {f"project-{number}" for number in range(20)} - projects
     if missing:
         raise SystemExit(f"demo: projects are gone: {sorted(missing)}")
-    releases = {host: os.readlink(top / "hosts" / host / "current").rpartition("/")[2] for host in HOSTS}
+    releases = {host: (top / "hosts" / host / "current").readlink().name for host in HOSTS}
     say(f"the token issued before the upgrade is still valid; 20 of 20 projects are there; hosts run {releases}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The demo's cluster")
-    parser.add_argument("verb", choices=["up", "down", "break", "repair", "audit"])
+    parser.add_argument("verb", choices=["up", "down", "break-when-built", "repair", "audit"])
     parser.add_argument("directory", type=Path)
     parser.add_argument("host", nargs="?", default="")
     given = parser.parse_args()
@@ -439,21 +472,13 @@ def main() -> None:
         up(top, given.host)
     elif given.verb == "down":
         down(top)
-    elif given.verb == "break":
-        module = environment_module(top, given.host)
-        module.rename(module.with_suffix(".py.broken"))
-        for cached in module.parent.glob("__pycache__/api.*"):
-            cached.unlink()
+    elif given.verb == "break-when-built":
+        break_when_built(top, given.host)
     elif given.verb == "repair":
-        module = top / environment_module_path(top, given.host)
-        module.with_suffix(".py.broken").rename(module)
+        broken = module_of(top, given.host).with_suffix(".py.broken")
+        broken.rename(broken.with_suffix(""))
     else:
         audit(top)
-
-
-def environment_module_path(top: Path, host: str) -> Path:
-    found = sorted((top / "hosts" / host / "releases" / NEW / "lib").glob("python3.*/site-packages/keystone/wsgi"))
-    return found[0] / "api.py"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from underway.errors import UnderwayError
 from underway.executors.connections import ByConnection
 from underway.executors.local import LocalExecutor
 from underway.executors.ssh import SshExecutor
-from underway.render.seal import bundle
+from underway.render.seal import Bundler
 
 
 def enrol_host(place: Place, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]]) -> str:
@@ -67,7 +67,7 @@ def put_together(session: Session, run: RunRecord) -> Driven:
         executor=ByConnection(_executors(session.place)),
         plan=plan,
         run=run.id,
-        orders=OrderBook(plan, envelope, run, lambda kind, data: trust.sign(signer, kind, data), bundle),
+        orders=OrderBook(plan, envelope, run, lambda kind, data: trust.sign(signer, kind, data), Bundler()),
         mirror=mirror,
         measure=measure,
         clock=session.clock,

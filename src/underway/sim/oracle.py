@@ -174,7 +174,8 @@ class Oracle:
         if self.policy.domain_limit is None:
             for domain in {host.domain for host in self._plan.hosts.values()}:
                 self._limits_seen[f"domain {domain}"] = len(self._plan.hosts)
-        for host in self._plan.hosts:
+        one_each = {(host.role, host.domain): name for name, host in self._plan.hosts.items()}
+        for host in one_each.values():
             for label, _, limit in self._groups(host):
                 self._limits_seen[label] = max(self._limits_seen.get(label, 0), limit)
 
