@@ -103,7 +103,8 @@ def seen(actions: Mapping[str, ActionRecord | str] | None = None, **more: Any) -
     }
     health: dict[str, Health] = dict(more.pop("health", {}))
     health.update({host: Health(healthy=False, since=1, checked=2, detail="503") for host in more.pop("sick", ())})
-    holds = {host: Hold(host=host, reason="disk", by="ana", at=1) for host in more.pop("held", ())}
+    holds: dict[str, Hold] = dict(more.pop("holds", {}))
+    holds.update({host: Hold(host=host, reason="disk", by="ana", at=1) for host in more.pop("held", ())})
     return Snapshot(
         revision=more.pop("revision", 7), run=more.pop("run", RUN), actions=records, health=health, holds=holds, **more
     )
