@@ -1,17 +1,17 @@
 """The picture that a decision is made from, kept up as records change: hosts sorted by what they wait for.
 
-Hosts that wait for the same thing lie in one *bucket*, so that one look at the rules answers for all of them. Each
-host's *tag* is a Reason of its own, the bucket it waits in, or the idle mark of the stage that it waits for.
+Each host's *tag* is a Reason of its own, the bucket it waits in, or the idle mark of the stage that it waits for.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import compress, islice
 from operator import eq, is_not
-from typing import Any, NamedTuple
+from typing import Any
 
+from underway.core.buckets import Bucket, Idle, Kind, Shape
 from underway.core.gate import Due, due
 from underway.core.layout import Layout, Visit
 from underway.core.model.plan import Plan
@@ -19,68 +19,11 @@ from underway.core.model.policy import Policy
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import FINISHED, TROUBLED, ActionRecord
 from underway.core.reasons import Tags
-from underway.core.rulebook import HostFacts, Look, Rulebook, SlotCase, first
-from underway.core.tally import Spot, Tally, Unit
+from underway.core.rulebook import HostFacts, Look, Rulebook, first
+from underway.core.tally import Tally, Unit
 from underway.core.windows import ALWAYS
 
 ALL_HOSTS = "*"
-
-
-class Kind(NamedTuple):
-    """What hosts of one shape have in common: their passes and all that the slot rows ask."""
-
-    todo: tuple[Visit, ...]
-    canary: tuple[bool, ...]  # per pass of todo
-    role: str
-    counted: bool = False
-    placed: bool = False
-    first: bool = False
-    executor: str = ""
-
-
-class Shape:
-    """Hosts of one kind, in a bucket per failure domain."""
-
-    __slots__ = ("buckets", "kind")
-
-    def __init__(self, kind: Kind) -> None:
-        self.kind = kind
-        self.buckets: dict[str, Bucket] = {}
-
-
-class Bucket:
-    """Hosts of one shape and failure domain; ``places`` are their places in the first pass of ``todo``, sorted."""
-
-    __slots__ = ("_case", "domain", "places", "shape", "spot")
-
-    def __init__(self, shape: Shape, domain: str, spot: Spot) -> None:
-        self.shape = shape
-        self.domain = domain
-        self.spot = spot
-        self.places: list[int] = []
-        self._case: SlotCase | None = None
-
-    def case(self, look: Look, visit: Visit) -> SlotCase:
-        """The subject of the slot rows for these hosts in one of their passes."""
-        if self._case is None or self._case.visit is not visit:
-            kind = self.shape.kind
-            canary = kind.canary[kind.todo.index(visit)]
-            self._case = SlotCase(look, visit, canary, kind.counted, kind.placed, kind.executor, self.spot)
-        return self._case
-
-    def hosts(self) -> Iterator[str]:
-        """Their names, in order."""
-        names = self.shape.kind.todo[0].hosts
-        return (names[place] for place in self.places)
-
-
-class Idle:
-    """The mark of hosts without work in the present stage; ``next`` is the stage that has more (-1: none)."""
-
-    __slots__ = ("next",)
-
-    def __init__(self, stage: int) -> None:
-        self.next = stage
 
 
 class Board:
@@ -245,7 +188,9 @@ class Board:
             for host in visit.members
             if self._done(visit, host)
         }
-        special = self._ahead | self.opened.keys() | self.waived.keys() | self._sick | self._holds.keys() | layout.executors
+        special = (
+            self._ahead | self.opened.keys() | self.waived.keys() | self._sick | self._holds.keys() | layout.executors
+        )
         if stage >= 0:
             for visit in layout.by_stage[stage]:
                 self._sort_plain(visit, special, tags)

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 
-from underway.core.board import Board, Bucket, Shape
+from underway.core.board import Board
+from underway.core.buckets import Bucket, Shape
 from underway.core.layout import Visit
 from underway.core.model.decision import Decision, Grant, Reason, Verdict
 from underway.core.model.plan import Plan

@@ -43,7 +43,8 @@ from underway.core.model.policy import Policy
 from underway.core.model.snapshot import Snapshot
 from underway.core.rulebook import Rulebook
 from underway.core.rules_host import DOWN, HOST_ROWS
-from underway.core.rules_shared import DOMAIN_ROWS, IDLE_ROWS, PASS_ROWS, RUN_ROWS, SLOT_ROWS
+from underway.core.rules_run import IDLE_ROWS, PASS_ROWS, RUN_ROWS
+from underway.core.rules_slot import DOMAIN_ROWS, SLOT_ROWS
 
 RULES = Rulebook(
     host=HOST_ROWS,
