@@ -21,7 +21,7 @@ def init(directory: Path) -> None:
     from underway.app.place import Place
     from underway.config.template import example_files
 
-    files = example_files()
+    files = example_files(str(directory.absolute()))
     present = [name for name in files if (directory / name).exists()]
     if present:
         raise InputError(f"{directory / present[0]}: exists already; nothing was written (give an empty directory)")
