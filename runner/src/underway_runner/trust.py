@@ -203,12 +203,14 @@ def _leg(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFile) -> 
     allowed = host.policy.get("roles")
     if allowed is not None and role not in allowed:
         raise Refused(f"ticket: role {role!r} is not allowed by this host's policy")
-    if ticket["mode"] == "rollback":
+    if ticket["mode"] == "rollback" and plan.get("mode", "upgrade") != "rollback":
         steps = plan.get("rollback", {}).get(role)
         digest = plan.get("playbooks", {}).get(ticket["playbook"])
         if not steps or digest is None or about not in plan.get("hosts", {}):
             raise Refused(f"ticket: the plan holds no rollback {ticket['playbook']!r} for {about!r} of role {role!r}")
         return {"steps": steps, "playbook": ticket["playbook"], "digest": digest}
+    if ticket["mode"] != plan.get("mode", "upgrade"):
+        raise Refused(f"ticket: mode {ticket['mode']!r}, the plan is one of mode {plan.get('mode')!r}")
     if found is None or about not in found["hosts"]:
         raise Refused(f"ticket: action {ticket['action']!r} is not in the plan")
     legs: List[Mapping[str, Any]] = found["legs"]
