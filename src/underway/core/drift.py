@@ -16,7 +16,7 @@ from underway.core.facts import known_release
 from underway.core.model.base import Value, canonical, digest
 from underway.core.model.cluster import Cluster
 from underway.core.model.plan import Plan
-from underway.core.model.service import Catalogue, Release
+from underway.core.model.service import Catalogue
 from underway.core.model.state import HostRecord
 from underway.core.names import ordered
 from underway.core.words import some
@@ -28,11 +28,6 @@ MODEL_FILES = (".yaml", ".yml", ".json")
 
 NAMED = 20
 """Hosts that one sentence names; a number stands for the rest."""
-
-
-def merged_settings(cluster: Cluster, release: Release) -> dict[str, Any]:
-    """The settings that tasks get: the cluster's over those that the release brings."""
-    return {**release.vars, **cluster.settings}
 
 
 def input_digests(
@@ -76,7 +71,7 @@ def drift(
         *_roles(plan, cluster, now),
         *_by_digest("group", plan.inputs, now),
         *_catalogue(plan, catalogue, now),
-        *_settings(plan, cluster, catalogue),
+        *_settings(plan, cluster),
         *_fields("policy", plan.policy, cluster.policy),
         *_probes(plan, cluster),
         *_files(plan, now),
@@ -153,10 +148,8 @@ def _by_digest(kind: str, then: Mapping[str, str], now: Mapping[str, str]) -> It
             yield f"{kind} {name} changed{where}"
 
 
-def _settings(plan: Plan, cluster: Cluster, catalogue: Catalogue) -> Iterator[str]:
-    release = catalogue.releases.get(plan.target)
-    settings = cluster.settings if release is None else merged_settings(cluster, release)
-    for path in differing(plan.settings, settings):
+def _settings(plan: Plan, cluster: Cluster) -> Iterator[str]:
+    for path in differing(plan.settings, cluster.settings):
         yield f"setting {path} changed"
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from underway.core import advice
-from underway.core.drift import input_digests, merged_settings
+from underway.core.drift import input_digests
 from underway.core.estimates import timed
 from underway.core.facts import Facts, gather, refuse
+from underway.core.gatestep import with_gates
 from underway.core.losses import Losses, group_limits, role_limits
 from underway.core.model.base import replace
 from underway.core.model.cluster import Cluster
@@ -60,6 +61,7 @@ def build_plan(
     each.
     """
     known = known or {}
+    stated, catalogue = catalogue, with_gates(catalogue)
     facts = gather(cluster, catalogue, target, known, only)
     roles, groups = role_limits(cluster), group_limits(cluster)
     builder = Builder(facts)
@@ -84,20 +86,20 @@ def build_plan(
         passes=passes,
         steps=builder.steps,
         handlers={name: s.handlers for name, s in catalogue.services.items() if name in told and s.handlers},
-        gates={name: s.gate for name, s in catalogue.services.items() if name in facts.services and s.gate is not None},
         hosts=cluster.hosts,
         roles=roles,
         groups=groups,
         role_vars={name: role.vars for name, role in cluster.roles.items() if role.vars},
         service_vars={name: s.vars for name, s in catalogue.services.items() if name in told and s.vars},
-        settings=merged_settings(cluster, facts.release),
+        settings=cluster.settings,
+        release_vars=facts.release.vars,
         rollback=rollback,
         policy=cluster.policy,
         probes=cluster.probes,
         losses=losses,
         warnings=(*warned, *builder.notes),
         defaults=tuple(advice.defaults(facts, roles, builder.steps)),
-        inputs=input_digests(cluster, catalogue, target, digests, known),
+        inputs=input_digests(cluster, stated, target, digests, known),
     )
 
 

@@ -270,7 +270,7 @@ class Coordinator:
         """Add what is known from now on: how long it took, and the release that the host runs."""
         pass_id, host = split_action(action)
         work = self._plan.passes[pass_id]
-        name = f"{work.stage}/{work.role}"
+        name = work.id  # the planner looks estimates up by it
         durations = {**change.durations, name: (*change.durations.get(name, ()), round(record.duration, 2))}
         if not work.rolling or self._rest_of_host(snapshot, work, host):
             return copy_of(change, durations=durations)

@@ -287,11 +287,13 @@ def test_variables_handlers_gates_and_settings_reach_the_plan() -> None:
     made = cluster(ONE, settings={"debug": False})
     made = replace(made, roles={"api": replace(made.roles["api"], vars={"x": 1})})
     result = plan(made, has)
-    assert result.settings == {"series": "g", "debug": False}
+    assert result.settings == {"debug": False}
+    assert result.release_vars == {"series": "g", "debug": True}
     assert result.role_vars == {"api": {"x": 1}}
     assert result.service_vars == {"keystone": {"port": 5000}}
     assert result.handlers == {"keystone": (handler,)}
-    assert result.gates == {"keystone": gate}
+    last = result.passes["control/api"].legs[-1].steps[-1]
+    assert (last, result.steps[last].tasks) == ("keystone.verify.gate", (gate,))
 
 
 def test_limits_are_resolved_in_hosts() -> None:

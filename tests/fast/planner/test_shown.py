@@ -134,15 +134,16 @@ def test_stages_order_and_steps_are_compared() -> None:
         "stage finalize now waits for approval",
         "1 pass removed: migrate/keystone",
         "control/api no longer waits for control/db",
-        "control/api: 2 steps added: keystone.drain.drain on d1, keystone.drain.drain on d2",
+        "control/api: 3 steps added: keystone.drain.drain on d1, keystone.drain.drain on d2, keystone.verify.gate",
         "control/api: 1 step removed: keystone.drain.drain",
+        "verify/api: 1 step added: keystone.verify.gate-at-the-end",
+        "2 steps added: keystone.verify.gate, keystone.verify.gate-at-the-end",
         "1 step removed: keystone.migrate.move-data",
         "step keystone.upgrade.start: timeout changed",
         "step keystone.upgrade.stop: timeout changed",
         "step keystone.upgrade.turn-link: timeout changed",
-        "gates of keystone changed",
         "policy.approvals changed",
-        "estimated time: 12 min 15 s, was 15 min",
+        "estimated time: 12 min 45 s, was 15 min",
     ]
     back = compare(new, old)
     assert "stage migrate added" in back
