@@ -305,7 +305,10 @@ class Board:
             self._executors_of[host] = tuple(executors)
             for name in executors:
                 self.executing[name] = self.executing.get(name, 0) + 1
-        if host in self._sick:
+        at_hand = host in self.waived or any(
+            visit.rolling and record.state != "pending" for visit, record in facts.opened
+        )
+        if host in self._sick and not at_hand:
             for visit in self.layout.rolling:
                 if host in visit.members:
                     known = self.actions.get(visit.prefix + host)

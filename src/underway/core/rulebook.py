@@ -68,9 +68,7 @@ class Look:
     now: float
     stage: int  # the first stage that is not finished; -1: all are
     unfinished: Mapping[Visit, int]  # hosts of a pass that are not done or skipped
-    unproven: Mapping[
-        Visit, dict[str, None]
-    ]  # rolling passes -> hosts that are done with it and unhealthy; no empty ones
+    unproven: Mapping[Visit, dict[str, None]]  # rolling passes -> hosts done with it that fell ill; no empty ones
     approvals: Mapping[str, Approval]
     hold_all: Hold | None
     outage: Mapping[str, float]

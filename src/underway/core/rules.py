@@ -28,6 +28,9 @@ Choices
     - A host that is unhealthy before its turn is not started: it would hide whether the upgrade broke it. The operator
       makes it healthy, or waives it. An action that failed is started again only on the word *retry*; the host is
       counted already, so that adds nothing, but it does not start over an exceeded limit either.
+    - A host that was done and fell ill stops what is ordered after it, also the next stage. Not so while it has another
+      action open (then it is that action's illness, and uses its slot), nor when the operator waived a part of its
+      work: that is how to go on without a host that is lost.
     - Order in a pass: retries first, then the plan's order. Passes of a stage share the limits in the stage's order.
     - ``domains_at_once`` counts every domain with an unavailable host; hosts without a domain are not bound by it.
     - Stages that take nothing out of service are bound by ``prepare_limit`` alone; an unknown action keeps its place,

@@ -170,7 +170,7 @@ def say_order(case: PassCase) -> Said:
     if left:
         state = f"{left} of {plural(len(before.members), 'host')} not done"
     else:
-        state = f"{_names(case.look, before)} not healthy"
+        state = f"{_names(case.look, before)} fell ill after it (repair, or underway skip)"
     return said(f"waits for {before.id}: {state}{because}", before=before.id, left=left)
 
 
@@ -192,7 +192,10 @@ def earlier_unhealthy(case: PassCase) -> bool:
 def say_earlier_unhealthy(case: PassCase) -> Said:
     before = _sick_before(case)
     assert before is not None
-    return said(f"waits for {before.id}: {_names(case.look, before)} not healthy any more", before=before.id)
+    return said(
+        f"waits for {before.id}: {_names(case.look, before)} fell ill after it (repair, or underway skip)",
+        before=before.id,
+    )
 
 
 HOUR = 3600.0

@@ -112,7 +112,17 @@ class Judge:
 
     def well_done(self, work: Pass, host: str) -> bool:
         state = self.record(work, host).state
-        return state == "skipped" or (state == "done" and not (work.rolling and self.sick(host)))
+        return state == "skipped" or (state == "done" and not (work.rolling and self.fell_ill(host)))
+
+    def fell_ill(self, host: str) -> bool:
+        """Unhealthy, and neither is something at hand on it that explains it, nor did the operator give it up."""
+        states = [
+            (other.rolling, self.record(other, host).state)
+            for other in self.plan.passes.values()
+            if host in other.hosts
+        ]
+        at_hand = any(rolling and state not in ("pending", "done", "skipped") for rolling, state in states)
+        return self.sick(host) and not at_hand and all(state != "skipped" for _, state in states)
 
     def blockers(self, work: Pass, host: str, granted: dict[str, Pass]) -> list[str]:
         """Every rule that starting this action now would break, given what was granted before it."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace as copy_of
 from random import Random
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fast.rules.fleets import RUN, one_role
 from fast.rules.oracle import BUSY, TROUBLE, Judge
 from fast.rules.world import START, World, violations
 from underway.core.model.base import replace
@@ -117,7 +119,8 @@ def test_nothing_changes_before_wake() -> None:
             end = decision.wake or world.now + 40 * 86400
             assert not decision.wake or decision.wake > world.now
             later = world.now + (end - world.now) * rng.random() * 0.999
-            assert decide(world.plan, snapshot, world.policy, later) == decision
+            same = decide(world.plan, snapshot, world.policy, later)
+            assert copy_of(same, wake=decision.wake) == decision
             looks += decision.wake > 0
             world.apply(decision)
             world.happen()
@@ -263,3 +266,29 @@ def test_default_policy_is_one_host_at_a_time() -> None:
         rolling = [grant for grant in decision.grants if plan.pass_of(grant.action).rolling]
         roles = [plan.hosts[grant.host].role for grant in rolling]
         assert len(roles) == len(set(roles))
+
+
+def test_incremental_equals_whole_over_many_changes() -> None:
+    """A larger fleet: earlier decisions stay as they were although thousands of records changed since."""
+    rng = Random(5)
+    plan = one_role(700, limit=60)
+    policy = Policy(failure_budget=1000)
+    decider = Decider(plan, policy)
+    actions: dict[str, ActionRecord] = {}
+    health: dict[str, Health] = {}
+    kept: list[tuple[Decision, dict[str, object]]] = []
+    for step in range(150):
+        snapshot = Snapshot(revision=step, run=RUN, actions=dict(actions), health=dict(health))
+        decision = decider.decide(snapshot, START + step)
+        if step % 10 == 0:
+            assert decision == decide(plan, snapshot, policy, START + step)
+            kept.append((decision, dict(decision.reasons)))
+        for grant in decision.grants:
+            actions[grant.action] = ActionRecord(state="running", claimed=START + step, started=START + step)
+        running = [action for action, record in actions.items() if record.state == "running"]
+        for action in rng.sample(running, min(12, len(running))):
+            actions[action] = replace(actions[action], state=rng.choice(("done",) * 9 + ("failed",)))
+        for host in rng.sample(list(plan.hosts), 3):
+            health[host] = Health(healthy=rng.random() < 0.9, since=START, checked=START + step)
+    assert sum(record.state == "done" for record in actions.values()) > 600
+    assert all(dict(decision.reasons) == reasons for decision, reasons in kept)

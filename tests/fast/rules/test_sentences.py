@@ -126,7 +126,31 @@ def test_a_control_host_that_fell_ill_again_stops_the_next_stage() -> None:
     plan = two_roles()
     done = {"control/ctrl/ctrl1": "done", "control/ctrl/ctrl2": "done"}
     reason = why("cmp1", plan, seen(done, sick=["ctrl2"]))
-    assert (reason.kind, reason.sentence) == ("order", "waits for control/ctrl: ctrl2 not healthy any more")
+    assert (reason.kind, reason.sentence) == (
+        "order",
+        "waits for control/ctrl: ctrl2 fell ill after it (repair, or underway skip)",
+    )
+
+
+def test_a_retry_is_not_stopped_by_its_own_illness() -> None:
+    """What failed in the second stage made the host sick: that must not stop the retry that repairs it."""
+    plan = make_plan(
+        [make_pass("control/ctrl", ["c1"]), make_pass("data/ctrl", ["c1"])], {"ctrl": ["c1"]}
+    )  # fmt: skip
+    again = ActionRecord(state="failed", retry=True)
+    decision = look(plan, seen({"control/ctrl/c1": "done", "data/ctrl/c1": again}, sick=["c1"]))
+    assert [grant.action for grant in decision.grants] == ["data/ctrl/c1"]
+
+
+def test_a_lost_host_that_was_waived_does_not_stop_the_rest() -> None:
+    ctrl, cmp = names("ctrl", 2), names("cmp", 1)
+    plan = make_plan(
+        [make_pass("control/ctrl", ctrl), make_pass("data/cmp", cmp), make_pass("verify/ctrl", ctrl)],
+        {"ctrl": ctrl, "cmp": cmp},
+    )
+    done = {"control/ctrl/ctrl1": "done", "control/ctrl/ctrl2": "done"}
+    assert not look(plan, seen(done, sick=["ctrl2"])).grants
+    assert look(plan, seen({**done, "verify/ctrl/ctrl2": "skipped"}, sick=["ctrl2"])).grants
 
 
 def test_order_names_what_is_missing_and_why() -> None:
@@ -138,7 +162,7 @@ def test_order_names_what_is_missing_and_why() -> None:
     assert reason.sentence == "waits for data/db: 1 of 2 hosts not done (data/web needs it)"
     both = {"data/db/db1": "done", "data/db/db2": "done"}
     assert why("web1", plan, seen(both, sick=["db2"])).sentence == (
-        "waits for data/db: db2 not healthy (data/web needs it)"
+        "waits for data/db: db2 fell ill after it (repair, or underway skip) (data/web needs it)"
     )
     waived = {"data/db/db1": "done", "data/db/db2": "skipped"}
     assert [grant.host for grant in look(plan, seen(waived, sick=["db2"])).grants] == ["web1"]
