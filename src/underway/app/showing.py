@@ -53,6 +53,7 @@ def look(session: Session) -> Seen:
         at_work=mirror.at_work(),
         outages=with_causes(ledger, lines, plan, run.ended or now),
         stats=tuple(ledger.stats.values()),
+        policy=policy,
     )
     return Seen(plan, snapshot, decide(plan, snapshot, policy, now), extras, now)
 

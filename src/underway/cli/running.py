@@ -133,7 +133,7 @@ def _drive(context: Context, run: RunRecord, mode: Literal["rich", "plain", "jso
         for event in tick.events:
             view.event(event)
         now = session.clock.now()
-        made = progress(driven.plan, tick.snapshot, tick.decision, now)
+        made = progress(driven.plan, tick.snapshot, tick.decision, now, tick.policy)
         view.update(tick.snapshot, tick.decision, made, driven.mirror.at_work(), tick.outages, now)
 
     end: End = "stopped"

@@ -56,6 +56,7 @@ class Tick:
     outages: Sequence[Outage] = ()
     changed: bool = False
     events: Sequence[Event] = field(default_factory=tuple)
+    policy: Policy | None = None  # in force for this look
 
 
 class Coordinator:
@@ -131,7 +132,7 @@ class Coordinator:
         if changed:
             snapshot = self._repository.snapshot(self._run)
         self._dispatch(snapshot)
-        return Tick(snapshot, decision, measured.outages, changed, tuple(self._events))
+        return Tick(snapshot, decision, measured.outages, changed, tuple(self._events), self._policy)
 
     def close(self) -> None:
         """Let go of executor, measure and mirror; hosts at work go on."""
