@@ -458,13 +458,19 @@ def test_a_killed_probers_leftovers_are_deleted_by_the_next(api: FakeApi, tmp_pa
     left.close()
 
 
+def test_a_write_probe_without_cleanup_sends_what_is_written(api: FakeApi) -> None:
+    probe = http(api.url + "/things", method="POST", body='{"name": "same"}', status=(201,), access="write")
+    assert all(answer.ok for answer in ask(probe, times=2))
+    assert set(api.things.values()) == {"same"}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"cleanup": {"url": "http://h/x"}}, "unique"),
         ({"cleanup": {"url": "http://h/{id}", "bogus": "1"}}, "bogus"),
         ({"body": "{}"}, "unique"),
-        ({"cleanup": {}}, "expected http"),
+        ({"cleanup": {"method": "DELETE"}}, "expected http"),
     ],
 )
 def test_a_write_probe_that_could_not_clean_up_is_refused(api: FakeApi, change: dict[str, Any], said: str) -> None:

@@ -55,7 +55,7 @@ class Kit:
             return CommandCheck(probe)
         if probe.kind == "keystone":
             return KeystoneCheck(probe, self._web, self._wall)
-        if probe.access == "write":
+        if probe.access == "write" and probe.cleanup:  # without: the same request each time, as it is written
             assert self._leftovers is not None
             return WriteCheck(probe, HttpCheck(probe, self._web, self._shared(probe)), self._leftovers)
         if probe.auth or check_url(probe.url, probe.name).scheme == "https":

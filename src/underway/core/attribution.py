@@ -164,6 +164,17 @@ def _whole(action: str, seen: list[tuple[float, HostLine, bool]], found: list[Wo
         found.append(WorkSpan(begun, max(at, now) if now is not None else at, action, target, target))
 
 
+def clock_offset(line: HostLine, *, epoch: float, mono: float, boot: str) -> float | None:
+    """Seconds that a host's wall clock was ahead of the prober's at a line, where both ran on one machine.
+
+    ``epoch``, ``mono`` and ``boot`` are of the prober's ``start`` mark. The two share the monotonic clock of one boot,
+    so this is exact even where the wall clock was set in between. None for a line of another machine or boot.
+    """
+    if not boot or line.boot != boot:
+        return None
+    return (line.at - line.mono) - (epoch - mono)
+
+
 class _Index:
     """Spans by time."""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from underway.core.attribution import WorkSpan, attribute, closure, is_own_work, spans
+from underway.core.attribution import WorkSpan, attribute, clock_offset, closure, is_own_work, spans
 from underway.core.model.cluster import Host, Probe
 from underway.core.model.event import HostLine
 from underway.core.model.plan import Leg, Pass, Plan
@@ -209,10 +209,22 @@ def test_an_action_that_failed_is_not_at_work_until_it_is_tried_again() -> None:
     assert [(span.start, span.end) for span in spans(lines, a_plan(), now=99.0)] == [(20, 22), (60, 61)]
 
 
+def test_an_action_whose_first_leg_failed_is_over() -> None:
+    lines = [line(1, 20, "accepted", 0), line(2, 22, "leg-end", 0, rc=2)]
+    assert [(span.start, span.end) for span in spans(lines, a_plan(), now=99.0)] == [(20, 22)]
+
+
 def test_lines_of_another_plan_are_left_out() -> None:
     strange = HostLine(seq=1, at=1, mono=1, kind="accepted", action="else/where/c9")
     refused = HostLine(seq=1, at=1, mono=1, kind="refused", action="control/p/c1")
     assert spans([strange, refused], a_plan()) == []
+
+
+def test_the_clock_of_a_host_on_the_probers_machine_is_known_exactly() -> None:
+    late = HostLine(seq=1, at=1030.0, mono=50.0, kind="begin", boot="b1")
+    assert clock_offset(late, epoch=1000.0, mono=25.0, boot="b1") == 5.0
+    assert clock_offset(late, epoch=1000.0, mono=25.0, boot="b2") is None
+    assert clock_offset(line(1, 2, "begin"), epoch=1000.0, mono=25.0, boot="") is None
 
 
 intervals = st.tuples(st.floats(0, 100), st.floats(0.01, 30)).map(lambda pair: (pair[0], pair[0] + pair[1]))

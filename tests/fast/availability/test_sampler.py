@@ -78,6 +78,17 @@ def test_due_times_never_drift_with_the_response_time(kind: type[FakeCheck]) -> 
     assert (sampler.counts.late, sampler.counts.skipped) == (0, 0)
 
 
+def test_a_late_question_does_not_move_the_ones_after_it() -> None:
+    def hold_up(loop: VirtualLoop) -> None:
+        loop.stall(0.03)
+        loop.call_later(0.5, hold_up, loop)
+
+    found, sampler = sample_for(20.0, (probe(), (), 0.0), during=hold_up)
+    dues = [sample.due for sample in found]
+    assert dues == [pytest.approx(T0 + n * 0.1, abs=1e-6) for n in range(len(dues))]
+    assert sampler.counts.late > 10 and sampler.counts.worst == pytest.approx(0.03, abs=0.001)
+
+
 @KINDS
 def test_a_question_that_hangs_ends_at_its_time_out_and_not_later(kind: type[FakeCheck]) -> None:
     found, _ = sample_for(5.0, (probe(timeout=0.3), [Spell(1002, 1003, DOWN, delay=60)], 0.01), kind=kind)
