@@ -25,7 +25,7 @@ import msgspec
 
 from underway.core.model.cluster import Host
 from underway.core.model.event import HostLine
-from underway.errors import NotTrusted, Refused, Unreachable
+from underway.errors import ExecutorError, NotTrusted, Refused, Unreachable
 from underway.executors.base import Order, Report, ReportKind
 
 FIRST_WAIT = 0.5
@@ -82,6 +82,7 @@ class StreamExecutor(ABC):
         os.set_blocking(self._wake_writer, False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._broken = ""
         self._closing = False
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -99,10 +100,15 @@ class StreamExecutor(ABC):
         self._tell("cancel", order)
 
     def reports(self, timeout: float) -> list[Report]:
-        """What came in since the last call; waits up to ``timeout`` seconds for the first."""
+        """What came in since the last call; waits up to ``timeout`` seconds for the first.
+
+        Raises ExecutorError if the executor itself has broken; what hosts do is not touched by that.
+        """
         with self._arrived:
+            if self._broken:
+                raise ExecutorError(f"the executor has broken: {self._broken} (run again to resume)")
             if not self._outbox and timeout > 0:
-                self._arrived.wait_for(lambda: bool(self._outbox), timeout)
+                self._arrived.wait_for(lambda: bool(self._outbox or self._broken), timeout)
             found = list(self._outbox)
             self._outbox.clear()
         return found
@@ -168,6 +174,16 @@ class StreamExecutor(ABC):
             os.write(self._wake_writer, b"x")
 
     def _serve(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:  # noqa: BLE001  the boundary of the thread: whoever asks for reports is told
+            with self._arrived:
+                self._broken = f"{type(error).__name__}: {error}"
+                self._arrived.notify_all()
+        for call in self._calls.values():
+            self._end_process(call)
+
+    def _loop(self) -> None:
         while not self._closing:
             self._take_orders()
             self._begin_calls()
@@ -177,14 +193,14 @@ class StreamExecutor(ABC):
                         os.read(self._wake_reader, 4096)
                     continue
                 call, name = key.data
+                if call.process is None:
+                    continue  # it ended by what another of its pipes said a moment ago
                 if name == "in":
                     self._write(call)
                 elif name == "out" and events:
                     self._read(call)
                 else:
                     self._read_errors(call)
-        for call in self._calls.values():
-            self._end_process(call)
 
     def _take_orders(self) -> None:
         while self._inbox:

@@ -51,7 +51,7 @@ class Sshd:
         config.write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.root}/hostkey\nPidFile none\n"
             f"AuthorizedKeysFile {self.root}/authorized_keys\nPasswordAuthentication no\nUsePAM no\nStrictModes no\n"
-            "MaxStartups 200\nPermitRootLogin yes\nKbdInteractiveAuthentication no\nUseDNS no\n"
+            "MaxStartups 300\nMaxSessions 300\nPermitRootLogin yes\nKbdInteractiveAuthentication no\nUseDNS no\n"
             "Subsystem sftp internal-sftp\n"
         )
         self._process = subprocess.Popen(
