@@ -45,7 +45,7 @@ class Server(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        assert isinstance(self.transport, asyncio.Transport)
+        assert data and isinstance(self.transport, asyncio.Transport)
         self.transport.write(ANSWER)
         self.transport.close()
 

@@ -142,6 +142,14 @@ def test_it_lives_on_when_the_one_who_started_it_is_killed(tmp_path: Path) -> No
             time.sleep(0.02)
 
 
+def test_it_ends_when_its_file_was_deleted(tmp_path: Path) -> None:
+    """The prober of a run whose directory was thrown away does not ask for ever."""
+    with FakeApi() as api, Prober(tmp_path, probes_of(api)) as prober:
+        prober.out.unlink()
+        assert prober.process is not None
+        assert prober.process.wait(10) == 0
+
+
 def test_one_prober_a_file(tmp_path: Path) -> None:
     with FakeApi() as api, Prober(tmp_path, probes_of(api)) as prober:
         second = subprocess.run(

@@ -2,8 +2,8 @@
 
 ``python -m underway.checks.prober --probes FILE.json --out SAMPLES.jsonl --stop FILE``
 
-It ends when the stop file exists or on SIGTERM or SIGINT, after it has waited for what is open; nothing else ends it:
-not the end of its parent, not a full disk. One prober per output file (a lock on it). Exit codes are those of
+It ends when the stop file exists, on SIGTERM or SIGINT, or when its output file was deleted, after it has waited for
+what is open; nothing else ends it: not the end of its parent, not a full disk. One prober per output file (a lock on it). Exit codes are those of
 :mod:`underway.errors`: 0 stopped as told, 2 the probes file is wrong, 3 another prober writes this file.
 """
 
@@ -174,6 +174,10 @@ class Recorder:
             self._torn = self._torn or count > 0
             self._dropped += len(lines)
 
+    def deleted(self) -> bool:
+        """Whether the file is gone: nobody will read what is written."""
+        return os.fstat(self._fd).st_nlink == 0
+
     async def sync(self) -> None:
         """Bring it to the disk, off the loop: a slow disk must not be seen as a late clock."""
         if self._dirty:
@@ -254,6 +258,8 @@ async def run(probes: Mapping[str, Probe], out: Path, stop: Path, make: type[Kit
                 if mark is not None:
                     recorder.put(mark)
                 await recorder.sync()
+                if recorder.deleted():
+                    break
     finally:
         mono = loop.time()
         await sampler.stop()
