@@ -3,8 +3,9 @@
 ``python -m underway.checks.prober --probes FILE.json --out SAMPLES.jsonl --stop FILE``
 
 It ends when the stop file exists, on SIGTERM or SIGINT, or when its output file was deleted, after it has waited for
-what is open; nothing else ends it: not the end of its parent, not a full disk. One prober per output file (a lock on it). Exit codes are those of
-:mod:`underway.errors`: 0 stopped as told, 2 the probes file is wrong, 3 another prober writes this file.
+what is open; nothing else ends it: not the end of its parent, not a full disk. One prober per output file (a lock on
+it). Exit codes are those of :mod:`underway.errors`: 0 stopped as told, 2 the probes file is wrong, 3 another prober
+writes this file.
 """
 
 from __future__ import annotations
