@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from underway.core.model.cluster import Host
+from underway.core.model.cluster import Host, Probe
 from underway.core.model.plan import ROLLING_STAGES, Edge, GroupLimits, Leg, Pass, Plan, RoleLimits, Stage, StageKind
 from underway.core.model.policy import Policy
 from underway.core.model.snapshot import Snapshot
@@ -48,7 +48,7 @@ def make_plan(
     groups: Mapping[str, tuple[Sequence[str], int]] | None = None,
     domains: Mapping[str, str] | None = None,
     policy: Policy | None = None,
-    gates: Sequence[str] = (),
+    probed: bool = False,
     approvals: Sequence[str] = (),
 ) -> Plan:
     """A plan of these passes; stages in the order in which they first appear."""
@@ -77,7 +77,12 @@ def make_plan(
             name: GroupLimits(name=name, roles=tuple(members), limit=limit, stated=str(limit))
             for name, (members, limit) in (groups or {}).items()
         },
-        gates={name: {"ansible.builtin.command": "true"} for name in gates},
+        probes={
+            host: Probe(name=host, kind="tcp", host=host, address=f"{host}:1")
+            for hosts in roles.values()
+            for host in hosts
+            if probed
+        },
         policy=policy or Policy(),
     )
 

@@ -268,7 +268,7 @@ class Judge:
             return "failed" if over else ""
         if health is not None and health.checked > record.finished:
             return "done" if self.now - max(record.finished, health.since) >= policy.soak else ""
-        if any(service in self.plan.gates for service in work.services):
+        if any(probe.host == host for probe in self.plan.probes.values()):
             return "failed" if over else ""
         return "done" if self.now - record.finished >= policy.soak else ""
 

@@ -334,7 +334,7 @@ def test_a_balancer_does_one_thing_at_a_time() -> None:
 
 
 def test_gate_waits_for_a_fresh_answer() -> None:
-    plan = one_role(1, gates=("svc",), policy=Policy(soak=30.0, health_timeout=100.0))
+    plan = one_role(1, probed=True, policy=Policy(soak=30.0, health_timeout=100.0))
     soaking = {"data/web/web1": ActionRecord(state="soaking", finished=T0)}
     stale = seen(soaking, health={"web1": Health(healthy=True, since=T0 - 99, checked=T0)})
     assert look(plan, stale, now=T0 + 50).verdicts == ()

@@ -50,7 +50,7 @@ def random_plan(rng: Random) -> Plan:
         limits={role: rng.choice((0, *[1] * 4, *[2] * 4, 3)) for role in roles},
         groups=groups,
         domains=domains,
-        gates=("svc",) if rng.random() < 0.4 else (),
+        probed=rng.random() < 0.4,
         approvals=(rng.choice(("data", "control", "verify")),) if rng.random() < 0.2 else (),
     )
 
