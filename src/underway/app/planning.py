@@ -73,6 +73,10 @@ def read_plan(place: Place, path: Path) -> tuple[Plan, bytes]:
     """
     try:
         plan = decode(path.read_bytes(), Plan)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: expected a saved plan, found no such file (make one: 'underway plan --to RELEASE -o {path}')"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except ValueError as error:

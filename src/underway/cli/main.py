@@ -43,6 +43,9 @@ COMMANDS = {
 }
 """Command -> module of this package and name in it, in the order of an operator's day."""
 
+GLOBAL_OPTIONS = ("--cluster", "--state", "--operator", "--version")
+"""Options that stand before the command; given after it, the error says so."""
+
 
 class Lazy(click.Group):
     """Loads a command's module when the command is used or its help is shown."""
@@ -79,9 +82,19 @@ class Lazy(click.Group):
 def main(ctx: click.Context, cluster: str, state: str, operator: str) -> None:
     """Upgrade a running cluster, host by host, while it keeps serving.
 
-    A night in five commands: plan --to RELEASE -o plan.json; simulate plan.json; upgrade plan.json; status; report.
-    Exit codes: 0 done, 1 halted or failed, 2 wrong input, 3 refused, 4 waits for you, 5 broken (run again), 130
-    interrupted twice.
+    \b
+    A first look, in an empty directory:
+      underway init                           write an example
+      underway enrol                          make its hosts trust you
+      underway plan --to 2.0 -o plan.json     what, where, in which order, why
+      underway simulate plan.json             the same in virtual time
+      underway upgrade plan.json              do it; run again to resume
+      underway status                         the whole truth, at any time
+      underway report                         one HTML file with every outage
+
+    \b
+    Exit codes: 0 done, 1 halted or failed, 2 wrong input, 3 refused,
+    4 waits for you, 5 broken (run again), 130 interrupted twice.
     """
     ctx.obj = Context(cluster, state, operator)
 
@@ -89,13 +102,14 @@ def main(ctx: click.Context, cluster: str, state: str, operator: str) -> None:
 def run() -> None:
     """The entry point: errors become one line on standard error and the exit code of their kind."""
     try:
-        main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # click returns the code of an Exit here instead of raising it; a command that just ends returns None
+        sys.exit(main(standalone_mode=False) or 0)
     except click.Abort:
         click.echo("stopped; nothing was changed", err=True)
         sys.exit(2)
-    except click.UsageError as error:
+    except click.NoSuchOption as error:
+        if error.option_name in GLOBAL_OPTIONS:
+            error.message += f" (give it before the command: underway {error.option_name} ...)"
         error.show()
         sys.exit(2)
     except click.ClickException as error:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the plan itself.")
 @pass_context
 def plan(context: Context, target: str, output: Path | None, old: Path | None, strict: bool, as_json: bool) -> None:
-    """Work out what will happen, where, in which order, and why. Touches no host."""
+    """Work out what will happen, in which order, and why.
+
+    Touches no host. Shows the stages, the worst simultaneous loss, the estimated time and the defaults that it took.
+    """
     import json
 
     from underway.app.planning import make_plan, sign_plan, write_plan
@@ -50,7 +53,7 @@ def plan(context: Context, target: str, output: Path | None, old: Path | None, s
 
 
 @click.command()
-@click.argument("plan_file", metavar="PLAN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("plan_file", metavar="PLAN", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--scenario", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Durations and failures."
 )
@@ -58,7 +61,10 @@ def plan(context: Context, target: str, output: Path | None, old: Path | None, s
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @pass_context
 def simulate(context: Context, plan_file: Path, scenario: Path | None, seed: int, as_json: bool) -> None:
-    """Run PLAN in virtual time with the real coordinator and rules: order, worst loss, how long it takes."""
+    """Run a saved plan in virtual time.
+
+    With the real coordinator and rules: order, worst loss, how long it takes. Touches no host.
+    """
     from underway.config.scenario import load_scenario
     from underway.sim.simulate import simulate as run_simulation
 
@@ -83,7 +89,10 @@ def _read(context: Context, path: Path) -> Plan:
 @click.option("--to", "target", metavar="RELEASE", help="Or: plan for this release.")
 @pass_context
 def export(context: Context, directory: Path, plan_file: Path | None, target: str | None) -> None:
-    """Write the playbooks, inventory and settings that are run, for plain ansible-playbook, to DIRECTORY."""
+    """Write what is run as playbooks and an inventory.
+
+    Plain ansible-playbook can then do the run in the same order, without Underway. DIRECTORY is new or empty.
+    """
     from underway.app.planning import make_plan
     from underway.render.export import export as write
 

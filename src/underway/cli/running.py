@@ -41,9 +41,9 @@ EXITS = {
 @click.option("--linger", is_flag=True, help="Stay while the run waits for an operator (pause, approval).")
 @pass_context
 def upgrade(context: Context, plan_file: Path | None, yes: bool, as_json: bool, plain: bool, linger: bool) -> None:
-    """Apply PLAN; without PLAN, go on with the run that is not finished.
+    """Apply a saved plan, or go on with the run.
 
-    Ctrl-C once: start nothing more and wait for those at work. Twice: stop them too. Running again resumes.
+    Without PLAN: go on with the run that is not finished. Ctrl-C once: start nothing more and wait for those at work. Twice: stop them too. Running again resumes.
     """
     run = _resume(context) if plan_file is None else _start(context, plan_file, yes)
     _drive(context, run, _mode(as_json, plain), linger)
@@ -56,7 +56,10 @@ def upgrade(context: Context, plan_file: Path | None, yes: bool, as_json: bool, 
 @click.option("--plain", is_flag=True, help="Progress as plain lines, also on a terminal.")
 @pass_context
 def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: bool) -> None:
-    """Bring hosts that were changed back to the old release. Refused after the point of no return."""
+    """Bring changed hosts back to the old release.
+
+    Refused after the point of no return.
+    """
     from underway.app.planning import make_rollback, sign_plan
     from underway.core.preview import tree
 

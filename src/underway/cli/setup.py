@@ -14,9 +14,10 @@ from underway.errors import FileProblems, InputError, Refused
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path())
 def init(directory: Path) -> None:
-    """Write a commented example cluster into DIRECTORY (default: here) and make the signing keys.
+    """Write a commented example and make the signing keys.
 
-    Never overwrites a file. The example validates: change it step by step.
+    DIRECTORY is where (default: here). Never overwrites a file. The example can be upgraded as it stands, its hosts
+    are directories on this machine: try it, then change it step by step.
     """
     from underway.app.place import Place
     from underway.config.template import example_files
@@ -47,7 +48,10 @@ def _cluster_name(path: Path) -> str:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @pass_context
 def validate(context: Context, strict: bool, as_json: bool) -> None:
-    """Check the cluster file, the catalogue and the releases; every mistake at once, with its place."""
+    """Check all files; tell every mistake with its place.
+
+    Reads the cluster file, the catalogue and the releases. No host is asked anything.
+    """
     from underway.config.load import load
 
     problems = []
@@ -84,7 +88,7 @@ def _problem(problem: object) -> dict[str, object]:
 @click.command()
 @click.argument("name", type=click.Choice(["cluster", "service", "release"]))
 def schema(name: str) -> None:
-    """Print the JSON Schema of a file kind, for editors."""
+    """Print the JSON Schema of a kind of file, for editors."""
     from underway.config.schema import schemas
 
     found = schemas()
@@ -95,7 +99,10 @@ def schema(name: str) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.option("--print", "only_print", is_flag=True, help="Print it instead of installing it.")
 def completion(shell: str, only_print: bool) -> None:
-    """Install completion for SHELL (one file under your home directory)."""
+    """Install completion for bash, zsh or fish.
+
+    Writes one file under your home directory; it works in the next shell.
+    """
     from click.shell_completion import get_completion_class
 
     from underway.cli.main import main
@@ -123,7 +130,9 @@ def completion(shell: str, only_print: bool) -> None:
 @click.argument("hosts", nargs=-1)
 @pass_context
 def enrol(context: Context, hosts: tuple[str, ...]) -> None:
-    """Tell HOSTS (default: all) whose plans and tickets to trust. Needed once per host, harmless again.
+    """Tell hosts whose plans and tickets to trust.
+
+    HOSTS: which (default: all). Needed once per host, harmless again.
 
     An ssh host must be in the known hosts of this cluster first: its key is never accepted unseen.
     """

@@ -7,14 +7,17 @@ from pathlib import Path
 import click
 
 from underway.cli.context import Context, echo, echo_json, pass_context, width
-from underway.errors import Refused
+from underway.errors import InputError, Refused
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @pass_context
 def status(context: Context, as_json: bool) -> None:
-    """The whole truth: what is done, at work, failed, unknown, waiting and why, and what to do next."""
+    """Show how the run stands, and what to do next.
+
+    The whole truth, also after a crash: what is done, at work, failed, unknown, waiting and why.
+    """
     from underway.app.showing import look
     from underway.cli.view import status_json, status_lines
 
@@ -35,11 +38,14 @@ def status(context: Context, as_json: bool) -> None:
 @click.option("--text", "as_text", is_flag=True, help="Print the summary as text.")
 @pass_context
 def report(context: Context, run_id: str, output: Path | None, as_json: bool, as_text: bool) -> None:
-    """Write the report of a run: one HTML file (and the same as JSON), with every outage and its cause."""
+    """Write the report of a run as one HTML file.
+
+    And the same as JSON beside it: hosts and time, every outage and its cause, what operators said.
+    """
     from underway.app.reporting import summary_of, write_report
     from underway.report import jsonform, text
 
-    summary = summary_of(context.session, run_id)
+    summary = summary_of(context.session, _run(context, run_id))
     if as_json:
         echo(jsonform.dumps(summary))
         return
@@ -57,13 +63,13 @@ def report(context: Context, run_id: str, output: Path | None, as_json: bool, as
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_context
 def log(context: Context, run_id: str, as_json: bool) -> None:
-    """What happened, to whom, when, by whom, and why: the run's journal."""
+    """Print what happened, when, by whom, and why."""
     import json
 
     from underway.core.model.base import canonical
     from underway.core.words import clean, moment
 
-    run = run_id or context.session.current().id
+    run = _run(context, run_id)
     for entry in context.session.repository.events(run):
         if as_json:
             echo(json.dumps(json.loads(canonical(entry))))
@@ -71,9 +77,22 @@ def log(context: Context, run_id: str, as_json: bool) -> None:
             echo(f"{moment(entry.at)}  {entry.kind:<13} {clean(entry.actor)}: {clean(entry.text)}")
 
 
+def _run(context: Context, wanted: str) -> str:
+    """The id of the run that is meant. Raises InputError for one that never was."""
+    if not wanted:
+        return context.session.current().id
+    from underway.core.nearest import nearest
+
+    runs = [entry.run for entry in context.session.repository.events() if entry.kind == "run-started"]
+    if wanted not in runs:
+        latest = f"; the latest is {runs[-1]}" if runs else ""
+        raise InputError(f"there is no run {wanted!r}{nearest(wanted, runs)}{latest}")
+    return wanted
+
+
 @click.group()
 def audit() -> None:
-    """The hash-chained audit of everything that was changed."""
+    """Check the hash-chained audit of all changes."""
 
 
 @audit.command()

@@ -65,7 +65,7 @@ def resume(context: Context, reason: str) -> None:
 @reason_wanted
 @pass_context
 def hold(context: Context, host: str, reason: str) -> None:
-    """Never start HOST ('*': any host) until it is released."""
+    """Do not start HOST until it is released ('*': any host)."""
     _control(context).hold(host, reason)
     echo(f"{host} is held; 'underway release {host} --reason ...' lifts it")
 
@@ -87,7 +87,10 @@ def release(context: Context, host: str, reason: str) -> None:
 @reason_option
 @pass_context
 def retry(context: Context, host: str, answer: Literal["rerun", "skip"] | None, reason: str) -> None:
-    """Do the failed or unknown work of HOST again, from the step that did not finish."""
+    """Let HOST try its failed or unknown work again.
+
+    From the step that did not finish. Where nobody can tell whether that step happened, say so: --rerun or --skip.
+    """
     actions = _control(context).retry(host, reason, answer or "")
     echo(f"{host}: {', '.join(actions)} will be tried again; 'underway upgrade' goes on if no coordinator runs")
 
@@ -97,7 +100,10 @@ def retry(context: Context, host: str, answer: Literal["rerun", "skip"] | None, 
 @reason_wanted
 @pass_context
 def skip(context: Context, host: str, reason: str) -> None:
-    """Waive what HOST has not done: later stages no longer wait for it. It stays as it is."""
+    """Waive what HOST has not done.
+
+    Later stages no longer wait for it. It stays as it is.
+    """
     actions = _control(context).skip(host, reason)
     echo(f"{host}: waived {', '.join(actions)}")
 
@@ -106,7 +112,10 @@ def skip(context: Context, host: str, reason: str) -> None:
 @reason_wanted
 @pass_context
 def abort(context: Context, reason: str) -> None:
-    """End the run for good; hosts at work finish and all hosts stay as they are."""
+    """End the run for good.
+
+    Hosts at work finish, and all hosts stay as they are.
+    """
     _control(context).abort(reason)
     echo("aborted: no new host starts; 'underway status' lists who is on which release")
 
@@ -116,7 +125,7 @@ def abort(context: Context, reason: str) -> None:
 @reason_option
 @pass_context
 def approve(context: Context, stage: str, reason: str) -> None:
-    """Let STAGE begin, where the policy wants an operator's word for it."""
+    """Let a stage begin that waits for your word."""
     _control(context).approve(stage, reason)
     echo(f"stage {stage} may begin")
 
@@ -125,7 +134,10 @@ def approve(context: Context, stage: str, reason: str) -> None:
 @reason_option
 @pass_context
 def finalize(context: Context, reason: str) -> None:
-    """Pass the point of no return. Refused while a host is not on the new release."""
+    """Pass the point of no return.
+
+    Refused while a host is not on the new release.
+    """
     _control(context).finalize(reason)
     echo("the point of no return may be passed; rollback is refused from now on")
 
@@ -136,7 +148,10 @@ def finalize(context: Context, reason: str) -> None:
 @reason_option
 @pass_context
 def limit(context: Context, what: str, value: str, reason: str) -> None:
-    """Change a limit during the run: WHAT is total, domain, prepare, budget, a role or a group; VALUE 3 or 10%."""
+    """Change a limit during the run.
+
+    WHAT is total, domain, prepare, budget, a role or a group; VALUE a number such as 3, or a percentage such as 10%.
+    """
     _control(context).limit(what, _limit(value), reason)
     echo(f"the limit of {what} is {value} from the next grant on")
 
