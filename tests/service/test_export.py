@@ -54,7 +54,7 @@ def lines(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def said_by(plan: Plan, pass_: Pass, host: str, *, gates: bool) -> list[str]:
+def said_by(plan: Plan, pass_: Pass, host: str) -> list[str]:
     """What the tasks of one action write, in the plan's order, handlers after their phase."""
     words = {
         "keystone.prepare.fetch": ["keystone-fetch"],
@@ -68,15 +68,7 @@ def said_by(plan: Plan, pass_: Pass, host: str, *, gates: bool) -> list[str]:
         "nova-compute.verify.look": ["nova-look"],
         "keystone.contract.contract": ["keystone-contract"],
     }
-    found = [
-        f"{leg.on or host} {host} {word}" for leg in pass_.legs for step_id in leg.steps for word in words[step_id]
-    ]
-    if gates and pass_.rolling:
-        found += [f"{host} {host} {word}" for service, word in GATES.items() if service in pass_.services]
-    return found
-
-
-GATES = {"keystone": "keystone-gate", "nova-compute": "nova-gate"}
+    return [f"{leg.on or host} {host} {word}" for leg in pass_.legs for step_id in leg.steps for word in words[step_id]]
 
 
 def one_by_one(plan: Plan) -> Plan:
@@ -95,7 +87,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_playbook_passes_the_syntax_check(tree: Path) -> None:
     playbooks = [*tree.glob("*.yml"), *(tree / "passes").glob("*.yml")]
-    assert len(playbooks) == 13
+    assert len(playbooks) == 11
     play(tree, "--syntax-check", *map(str, playbooks))
 
 
@@ -105,7 +97,7 @@ def test_ansible_lint_finds_nothing_in_the_production_profile(tree: Path, tmp_pa
     lint = [program("ansible-lint"), "--profile", "production", "--offline", "--strict", "--nocolor"]
     assert "Passed" in run(lint, copy, home=tmp_path)
     path = copy / "passes" / "data-compute-0.yml"
-    path.write_text(path.read_text().replace("name: Ask the agent", "name: ask the agent"))
+    path.write_text(path.read_text().replace("name: Restart agent", "name: restart agent"))
     assert "name[casing]" in run(lint, copy, home=tmp_path, code=2), "the linter does look at these files"
 
 
@@ -128,7 +120,7 @@ def test_ansible_alone_does_the_run_in_the_plans_order(tmp_path: Path) -> None:
     plan = one_by_one(sample(str(log)))
     export(plan, tmp_path / "tree")
     output = play(tmp_path / "tree", "site.yml", *APPROVED)
-    assert lines(log) == [text for pass_, host in plan.actions() for text in said_by(plan, pass_, host, gates=True)]
+    assert lines(log) == [text for pass_, host in plan.actions() for text in said_by(plan, pass_, host)]
     assert "WARNING" not in output
     assert "DEPRECATION" not in output
 
@@ -142,7 +134,7 @@ def test_the_files_of_orders_do_the_same_on_each_host(tmp_path: Path) -> None:
     expected: list[str] = []
     for pass_id, host in wanted:
         pass_ = plan.passes[pass_id]
-        expected += said_by(plan, pass_, host, gates=False)
+        expected += said_by(plan, pass_, host)
         for number, leg in enumerate(pass_.legs):
             work = tmp_path / f"{leg.playbook}.work"
             write(work, bundler(plan, f"{pass_id}/{host}", number))
@@ -162,9 +154,9 @@ def test_batches_keep_the_limit_and_the_canary_goes_first(tmp_path: Path) -> Non
     export(sample(str(log)), tmp_path / "tree")
     play(tmp_path / "tree", "role-compute.yml")
     found = lines(log)
-    assert [text.split()[0] for text in found[:4]] == ["cmp3"] * 4, "the canary, gate included, before the others"
-    assert sorted(found[4:6]) == ["cmp1 cmp1 nova-swap", "cmp2 cmp2 nova-swap"], "then two at once"
-    assert len(found) == 12
+    assert [text.split()[0] for text in found[:3]] == ["cmp3"] * 3, "the canary before the others"
+    assert sorted(found[3:5]) == ["cmp1 cmp1 nova-swap", "cmp2 cmp2 nova-swap"], "then two at once"
+    assert len(found) == 9
 
 
 def failing(*hosts: str) -> Task:
@@ -190,7 +182,7 @@ def test_a_failed_host_stops_what_comes_after_and_those_at_work_finish(tmp_path:
     export(plan, tmp_path / "tree")
     output = play(tmp_path / "tree", "site.yml", *APPROVED, code=2)
     found = lines(log)
-    assert "cmp2 cmp2 nova-gate" in found, "a host of the same batch finishes"
+    assert "cmp2 cmp2 nova-look" in found, "a host of the same batch finishes"
     assert [text for text in found if text.startswith("cmp4")] == [], "no further batch is begun"
     assert [text for text in found if "contract" in text] == [], "and no later stage"
     assert "Not started: hosts before this one have failed" in output
@@ -209,10 +201,18 @@ def test_the_last_batch_failing_in_part_stops_the_next_stage(tmp_path: Path) -> 
 def test_a_failed_gate_stops_the_next_batch(tmp_path: Path) -> None:
     log = tmp_path / "log"
     plan = sample(str(log))
-    gate = {**failing("cmp3"), "until": "true"}  # no second question: the test is about what follows
-    export(replace(plan, gates={"nova-compute": gate}), tmp_path / "tree")
+    gate = step("nova-compute", "verify", "look", failing("cmp3"))
+    export(replace(plan, steps={**plan.steps, gate.id: gate}), tmp_path / "tree")
     play(tmp_path / "tree", "role-compute.yml", code=2)
     assert {text.split()[0] for text in lines(log)} == {"cmp3"}
+
+
+def test_each_batch_soaks(tmp_path: Path) -> None:
+    """Two batches of computes; the pause is made once for each, and not where --tags says otherwise."""
+    plan = sample(str(tmp_path / "log"))
+    export(replace(plan, policy=replace(plan.policy, soak=1.0)), tmp_path / "tree")
+    assert play(tmp_path / "tree", "role-compute.yml").count("Pausing for 1 seconds") == 2
+    assert "Pausing" not in play(tmp_path / "tree", "role-compute.yml", "--tags", "all")
 
 
 def test_a_stage_that_wants_approval_waits_for_it(tmp_path: Path) -> None:
@@ -283,16 +283,11 @@ def test_a_pass_is_resumed_by_tags(
         assert lines(log) == [f"ctrl1 ctrl1 {word}" for word in expected]
 
 
-def test_gate_and_rollback_of_one_host(tmp_path: Path) -> None:
+def test_one_host_is_rolled_back_by_hand(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    plan = seal(sample(str(log)))
-    bundler = Bundler()
-    gate = write(tmp_path / "gate", bundler.gate(plan, "control/controller/ctrl2"))
-    play(gate, "-i", "inventory.yml", "gate-control-controller.yml")
-    back = write(tmp_path / "back", bundler.rollback(plan, "ctrl2"))
-    play(back, "-i", "inventory.yml", "rollback-controller.yml")
-    words = ["keystone-gate", "keystone-back", "keystone-restart"]
-    assert lines(log) == [f"ctrl2 ctrl2 {word}" for word in words]
+    export(sample(str(log)), tmp_path / "tree")
+    play(tmp_path / "tree", "passes/rollback-controller.yml", "--limit", "ctrl2")
+    assert lines(log) == ["ctrl2 ctrl2 keystone-back", "ctrl2 ctrl2 keystone-restart"]
 
 
 def planted(tmp_path: Path) -> tuple[Plan, list[str]]:

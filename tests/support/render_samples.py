@@ -144,10 +144,6 @@ def sample(log: str = "/tmp/log", **settings: Any) -> Plan:
         passes={pass_.id: pass_ for pass_ in passes},
         steps={found.id: found for found in STEPS},
         handlers=HANDLERS,
-        gates={
-            "keystone": say("Ask for its health", "keystone-gate"),
-            "nova-compute": say("Ask the agent", "nova-gate"),
-        },
         hosts={found.name: found for found in hosts},
         roles={
             "controller": RoleLimits(name="controller", limit=1, stated="1"),

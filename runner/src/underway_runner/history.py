@@ -34,23 +34,16 @@ class History:
     tokens: Dict[int, str] = field(default_factory=dict)
 
 
-def fold(lines: Iterable[Line], run: str, action: str, leg: int, mode: str) -> History:
-    """The history of one leg in one mode (``upgrade`` or ``rollback``)."""
+def fold(lines: Iterable[Line], run: str, action: str, leg: int) -> History:
+    """The history of one leg of a run's action."""
     history = History()
-    current = ""
     for line in lines:
         if line.get("run", "") != run or line.get("action", "") != action or line.get("leg", 0) != leg:
             continue
-        kind = line["kind"]
-        if kind == "accepted":
+        if line["kind"] == "accepted":
             said = words(str(line.get("text", "")))
-            current = said.get("mode", "upgrade")
             history.tokens[int(line.get("token", 0))] = said.get("ticket", "")
-        if kind == "leg-end" and not line.get("rc", 0) and current != mode:
-            tokens = history.tokens
-            history = History(tokens=tokens)
-        if current == mode:
-            _apply(history, line)
+        _apply(history, line)
     return history
 
 

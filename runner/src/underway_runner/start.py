@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from underway_runner import disk, procs, trust
 from underway_runner.ansible_run import read_sessions
 from underway_runner.errors import Busy, JournalDamaged, Refused
-from underway_runner.history import fold, outcome, words
+from underway_runner.history import fold, outcome
 from underway_runner.journal import Journal, Line
 from underway_runner.supervisor import Supervisor
 from underway_runner.trust import Work
@@ -53,7 +53,7 @@ def _start(directory: Path, work: Work, lock: int) -> Dict[str, Any]:
         end_leftovers(directory, journal.lines)
         _remember(directory, tokens, work, journal.last)
         journal.where = work.where
-        history = fold(journal.lines, ticket["run"], ticket["action"], ticket["leg"], work.mode)
+        history = fold(journal.lines, ticket["run"], ticket["action"], ticket["leg"])
         if ticket["token"] not in history.tokens:
             journal.append("accepted", text=f"ticket={work.ticket_digest[:16]} mode={work.mode}")
             know_length(directory, journal.last)
@@ -108,8 +108,7 @@ def end_leftovers(directory: Path, lines: List[Line]) -> int:
         return 0
     if accepted.get("boot", "") != disk.boot_id() and lines[-1].get("boot", "") != disk.boot_id():
         return 0
-    mode = words(str(accepted.get("text", ""))).get("mode", "upgrade")
-    history = fold(lines, run, action, leg, mode)
+    history = fold(lines, run, action, leg)
     begun = [float(line["mono"]) for line in history.open.values()]
     cut = min(begun) if begun else max(history.cut, float(accepted["mono"]))
     leader = None

@@ -196,23 +196,16 @@ def _check_plan(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFi
 
 
 def _leg(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFile) -> Mapping[str, Any]:
-    """The signed plan's word on what this ticket may start: a leg of a pass, or the rollback of a role."""
+    """The signed plan's word on what this ticket may start: a leg of a pass."""
     pass_id, _, about = ticket["action"].rpartition("/")
     found = plan.get("passes", {}).get(pass_id)
-    role = found["role"] if found else plan.get("hosts", {}).get(about, {}).get("role", "")
-    allowed = host.policy.get("roles")
-    if allowed is not None and role not in allowed:
-        raise Refused(f"ticket: role {role!r} is not allowed by this host's policy")
-    if ticket["mode"] == "rollback" and plan.get("mode", "upgrade") != "rollback":
-        steps = plan.get("rollback", {}).get(role)
-        digest = plan.get("playbooks", {}).get(ticket["playbook"])
-        if not steps or digest is None or about not in plan.get("hosts", {}):
-            raise Refused(f"ticket: the plan holds no rollback {ticket['playbook']!r} for {about!r} of role {role!r}")
-        return {"steps": steps, "playbook": ticket["playbook"], "digest": digest}
-    if ticket["mode"] != plan.get("mode", "upgrade"):
-        raise Refused(f"ticket: mode {ticket['mode']!r}, the plan is one of mode {plan.get('mode')!r}")
     if found is None or about not in found["hosts"]:
         raise Refused(f"ticket: action {ticket['action']!r} is not in the plan")
+    allowed = host.policy.get("roles")
+    if allowed is not None and found["role"] not in allowed:
+        raise Refused(f"ticket: role {found['role']!r} is not allowed by this host's policy")
+    if ticket["mode"] != plan.get("mode", "upgrade"):
+        raise Refused(f"ticket: mode {ticket['mode']!r}, the plan is one of mode {plan.get('mode', 'upgrade')!r}")
     legs: List[Mapping[str, Any]] = found["legs"]
     if not 0 <= ticket["leg"] < len(legs):
         raise Refused(f"ticket: leg {ticket['leg']} of {ticket['action']}: the plan has {len(legs)}")

@@ -296,7 +296,7 @@ class Board:
                 executors.extend(visit.executors)
             if not visit.rolling and state in ("claimed", "running", "soaking", "unknown"):
                 self.parallel.add(host, state)
-            coming = due(record, facts.health, self.policy, self.layout.gated(visit, host))
+            coming = due(record, facts.health, self.policy, self.layout.gated(host))
             if coming is not None:
                 dues.append((visit, coming))
         if dues:

@@ -5,7 +5,7 @@ A layout depends on the plan alone and never changes, so one may serve any numbe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 
 from underway.core.model.plan import Edge, Pass, Plan, Stage
@@ -15,16 +15,16 @@ class Visit:
     """A pass, with what the rules ask of it.
 
     ``known`` is false for a pass that a stage names and the plan does not have: nobody can finish it, so what comes
-    after it waits (a decision holds where it does not know). ``gated``: a health check says when a host of it is
-    well again. ``executors``: hosts that execute a leg for others (balancers).
+    after it waits (a decision holds where it does not know). ``executors``: hosts that execute a leg for others
+    (balancers).
     """
 
     __slots__ = (
-        "after", "canaries", "executors", "gated", "hosts", "id", "index", "known", "members", "once", "p50", "p90",
+        "after", "canaries", "executors", "hosts", "id", "index", "known", "members", "once", "p50", "p90",
         "places", "prefix", "role", "rolling", "stage",
     )  # fmt: skip
 
-    def __init__(self, index: int, stage: int, name: str, work: Pass | None, gates: Iterable[str]) -> None:
+    def __init__(self, index: int, stage: int, name: str, work: Pass | None) -> None:
         self.index = index
         self.stage = stage
         self.id = name
@@ -39,7 +39,6 @@ class Visit:
         self.canaries = work.canaries if work else 0
         self.p50 = work.p50 if work else 0.0
         self.p90 = work.p90 if work else 0.0
-        self.gated = work is not None and not set(gates).isdisjoint(work.services)
         self.executors: tuple[str, ...] = tuple(dict.fromkeys(leg.on for leg in work.legs if leg.on)) if work else ()
         self.places: dict[str, int] | None = None
 
@@ -66,7 +65,7 @@ class Layout:
             for name in dict.fromkeys(stage.passes):
                 if name in self.visits:
                     continue  # a pass belongs to the first stage that names it
-                visit = Visit(len(self.visits), number, name, plan.passes.get(name), plan.gates)
+                visit = Visit(len(self.visits), number, name, plan.passes.get(name))
                 self.visits[name] = visit
                 found.append(visit)
             by_stage.append(tuple(found))
@@ -83,9 +82,12 @@ class Layout:
         """Hosts that have a probe of their own."""
         return frozenset(probe.host for probe in self.plan.probes.values() if probe.host)
 
-    def gated(self, visit: Visit, host: str) -> bool:
-        """Whether something checks that the host is healthy after this pass: a gate of a service, or its own probe."""
-        return visit.gated or host in self.probed
+    def gated(self, host: str) -> bool:
+        """Whether something outside checks the host's health after its work: a probe of its own.
+
+        The gates of its services are steps of its visit, and have been passed when the work is finished.
+        """
+        return host in self.probed
 
     @cached_property
     def order(self) -> dict[str, int]:

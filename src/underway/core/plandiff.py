@@ -108,11 +108,10 @@ def _steps(old: Plan, new: Plan) -> Iterator[str]:
         was, now = old.steps[name], new.steps[name]
         fields = [part for part in now.__struct_fields__ if getattr(was, part) != getattr(now, part)]
         yield f"step {name}: {', '.join(fields)} changed"
-    for what in ("handlers", "gates"):
-        was_of, now_of = getattr(old, what), getattr(new, what)
-        names = [name for name in ordered({*was_of, *now_of}) if was_of.get(name) != now_of.get(name)]
-        if names:
-            yield f"{what} of {some(names, NAMED)} changed"
+    handlers = {*old.handlers, *new.handlers}
+    names = [name for name in ordered(handlers) if old.handlers.get(name) != new.handlers.get(name)]
+    if names:
+        yield f"handlers of {some(names, NAMED)} changed"
     for role in ordered({*old.rollback, *new.rollback}):
         if old.rollback.get(role) != new.rollback.get(role):
             yield f"the rollback of role {role} changed"

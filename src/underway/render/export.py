@@ -12,10 +12,10 @@ from underway.core.model.plan import Plan
 from underway.errors import InputError
 from underway.render.batches import sizes
 from underway.render.inventory import SCRIPT, dynamic_data, static, variable_files
-from underway.render.names import leg_file
-from underway.render.playbook import leg_playbook
+from underway.render.names import leg_file, rollback_file
+from underway.render.playbook import SOAK, leg_playbook, rollback_playbook
 from underway.render.readme import readme
-from underway.render.seal import others, seal
+from underway.render.seal import seal
 from underway.render.site import PASSES, site
 from underway.render.variables import Variables
 
@@ -62,7 +62,8 @@ def rendered(plan: Plan) -> dict[str, bytes]:
     for found in plan.passes.values():
         for number in range(len(found.legs)):
             files[f"{PASSES}/{leg_file(found, number)}"] = leg_playbook(variables, found, number)
-    files |= {f"{PASSES}/{name}": data for name, data in others(variables).items()}
+    for role in sorted(plan.rollback):
+        files[f"{PASSES}/{rollback_file(role)}"] = rollback_playbook(variables, role)
     files |= {f"inventory/{name}": data for name, data in variable_files(plan).items()}
     files["inventory/hosts.yml"] = static(plan)
     files["inventory/underway.json"] = dynamic_data(plan)
@@ -83,8 +84,8 @@ def _settings(plan: Plan) -> bytes:
         f"forks = {min(forks, 50)}\n"
         "\n"
         "[tags]\n"
-        "# gates are part of the passes, and asked between batches unless --tags says otherwise\n"
-        "run = all,gate\n"
+        "# the pause after each batch of a rolling pass is made unless --tags says otherwise\n"
+        f"run = all,{SOAK}\n"
     ).encode()
 
 

@@ -40,11 +40,6 @@ def raise_tag(handler: str) -> str:
     return "raise_" + slug(handler)
 
 
-def gate_tag(service: str) -> str:
-    """The tag of a service's gate."""
-    return f"gate_{service}".replace(".", "_")
-
-
 def pass_slug(pass_: Pass) -> str:
     """``control-controller`` for the pass ``control/controller``."""
     return pass_.id.replace("/", "-")
@@ -53,11 +48,6 @@ def pass_slug(pass_: Pass) -> str:
 def leg_file(pass_: Pass, number: int) -> str:
     """The playbook of a leg (legs count from 0)."""
     return f"{pass_slug(pass_)}-{number}.yml"
-
-
-def gate_file(pass_: Pass) -> str:
-    """The playbook with the gates of a rolling pass."""
-    return f"gate-{pass_slug(pass_)}.yml"
 
 
 def rollback_file(role: str) -> str:

@@ -14,14 +14,14 @@ from underway.core.model.plan import Leg, Pass, Plan
 from underway.core.model.service import Step, Task
 from underway.errors import InputError
 from underway.render.handlers import Handlers, check_notified, collect, rewrite
-from underway.render.names import check_tag, flush_tag, gate_tag, pass_group, raise_tag, role_group, step_tag
+from underway.render.names import check_tag, flush_tag, pass_group, raise_tag, role_group, step_tag
 from underway.render.variables import Variables, content
 from underway.render.yamltext import block
 
 _NOTE = "# Made by Underway. Hosts run these bytes only: their SHA-256 stands in the signed plan.\n"
 
-GATE_DELAY = 5
-"""Seconds between two questions of a gate in the exported tree."""
+SOAK = "soak"
+"""The tag of the pause after a batch, which only the exported tree runs."""
 
 
 def playbook(plan: Plan, pass_: Pass, leg: Leg) -> bytes:
@@ -41,7 +41,7 @@ def leg_playbook(variables: Variables, pass_: Pass, number: int) -> bytes:
     body, handlers = _body(variables, [plan.steps[step] for step in leg.steps])
     tasks += body
     if pass_.rolling and not leg.on and number == len(pass_.legs) - 1:
-        tasks += _gates(variables, pass_.services)
+        tasks += soak(plan)
     return _play(f"Pass {pass_.id}, leg {number}", play, tasks, handlers)
 
 
@@ -56,17 +56,12 @@ def rollback_playbook(variables: Variables, role: str) -> bytes:
     return _play(f"Roll back {role}", play, [_guard(plan), *body], handlers)
 
 
-def gate_playbook(variables: Variables, pass_: Pass) -> bytes:
-    """The playbook that asks whether a host is healthy after a rolling pass: the gates of its services."""
-    plan = variables.plan
-    retries = "{{ underway_gate_retries | default(0) }}"
-    tasks = [_gate(variables, service, retries, tags=()) for service in gated(plan, pass_)]
-    return _play(f"Gate of {pass_.id}", {"hosts": _hosts(pass_group(plan, pass_))}, tasks, Handlers())
-
-
-def gated(plan: Plan, pass_: Pass) -> list[str]:
-    """Services of a rolling pass that have a gate, in the order of the pass."""
-    return [service for service in pass_.services if service in plan.gates] if pass_.rolling else []
+def soak(plan: Plan) -> list[Task]:
+    """The pause after a batch of a rolling pass. Only the exported tree makes it; a run watches each host itself."""
+    if plan.policy.soak <= 0:
+        return []
+    seconds = max(1, round(plan.policy.soak))
+    return [{"name": "Soak", "ansible.builtin.pause": {"seconds": seconds}, "tags": ["never", SOAK]}]
 
 
 def sections(steps: Sequence[Step]) -> dict[tuple[str, str], int]:
@@ -160,45 +155,6 @@ def _guard(plan: Plan) -> Task:
         },
         "tags": ["always"],
     }
-
-
-def _gates(variables: Variables, services: Sequence[str]) -> list[Task]:
-    """The gates at the end of a rolling pass, for the exported tree: wait for health, soak, ask again."""
-    policy = variables.plan.policy
-    retries = max(1, round(policy.health_timeout / GATE_DELAY))
-    gated_ = [service for service in services if service in variables.plan.gates]
-    tasks = [_gate(variables, service, retries) for service in gated_]
-    if gated_ and policy.soak > 0:
-        tasks.append(
-            {
-                "name": "Soak",
-                "ansible.builtin.pause": {"seconds": max(1, round(policy.soak))},
-                "tags": ["never", "gate"],
-            }
-        )
-        tasks += [_gate(variables, service, 0, "Still healthy after the soak?") for service in gated_]
-    return tasks
-
-
-def _gate(
-    variables: Variables,
-    service: str,
-    retries: int | str,
-    ask: str = "Healthy?",
-    *,
-    tags: Sequence[str] = ("never", "gate"),
-) -> Task:
-    task = variables.plan.gates[service]
-    if retries and not {"until", "block"} & set(task):
-        register = task.get("register", "underway_gate")
-        task = {
-            **task,
-            "register": register,
-            "until": f"{register} is succeeded",
-            "retries": retries,
-            "delay": GATE_DELAY,
-        }
-    return _block(variables, service, f"{ask} {service}", [*tags, gate_tag(service)], [task])
 
 
 def _play(name: str, play: dict[str, Any], tasks: Sequence[Task], handlers: Handlers) -> bytes:

@@ -42,7 +42,7 @@ to go on. Every step is a tag:
 Skip steps that have finished (their tasks are above the failed one in the output). Handlers that were due when it
 failed are lost by then; raise them again by their tag, and keep `all`:
 
-    ansible-playbook {passes}/{example} --limit HOST --tags all,gate,raise_X --skip-tags step_A
+    ansible-playbook {passes}/{example} --limit HOST --tags all,soak,raise_X --skip-tags step_A
 
 `--tags check_STEP` asks whether a step that was cut short has happened, where its author wrote a check. Then run
 what is left of `site.yml`: copy it, and delete the imports that are done.
@@ -54,7 +54,7 @@ what is left of `site.yml`: copy it, and delete the imports that are done.
 - The slot window: here a batch waits for its slowest host. Batches keep every limit of the plan.
 - Roles side by side: passes run one after the other. A role whose hosts are drained elsewhere goes host by host.
 - Windows, holds, pauses, the outage budget, and the health of hosts that are not in the batch.
-- Soaking is one pause and a second question instead of an unbroken watch.
+- Soaking is a pause, not a watch: a host that falls ill in it is not noticed.
 - Probes, and the report that says when what was down, and why.
 - Signatures: who can write these files decides what hosts do.
 """

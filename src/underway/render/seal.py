@@ -5,15 +5,15 @@ from __future__ import annotations
 from underway.core.model.base import digest, replace
 from underway.core.model.plan import Pass, Plan, split_action
 from underway.errors import Drifted, Refused
-from underway.render.names import INVENTORY, gate_file, leg_file, rollback_file
-from underway.render.playbook import gate_playbook, gated, leg_playbook, rollback_playbook
+from underway.render.names import INVENTORY, leg_file
+from underway.render.playbook import leg_playbook, rollback_playbook
 from underway.render.variables import Variables, executing_host, host_vars, inventory, inventory_head
 
 
 def seal(plan: Plan) -> Plan:
-    """The plan with the file name and SHA-256 of every playbook in it. Sealing again changes nothing.
+    """The plan with the file name and SHA-256 of every leg's playbook in it. Sealing again changes nothing.
 
-    Raises ``InputError`` for content that cannot be rendered: names of variables, handlers, steps.
+    Raises ``InputError`` for content that cannot be rendered: names of variables, handlers, steps, rollbacks too.
     """
     variables = Variables(plan)
     passes: dict[str, Pass] = {}
@@ -23,15 +23,9 @@ def seal(plan: Plan) -> Plan:
             for number, leg in enumerate(pass_.legs)
         )
         passes[pass_id] = replace(pass_, legs=legs)
-    return replace(plan, passes=passes, playbooks={name: digest(text) for name, text in others(variables).items()})
-
-
-def others(variables: Variables) -> dict[str, bytes]:
-    """Playbooks that are no legs, by file name: gates of rolling passes, rollbacks of roles."""
-    plan = variables.plan
-    found = {gate_file(pass_): gate_playbook(variables, pass_) for pass_ in plan.passes.values() if gated(plan, pass_)}
-    found |= {rollback_file(role): rollback_playbook(variables, role) for role in plan.rollback if plan.rollback[role]}
-    return dict(sorted(found.items()))
+    for role in sorted(plan.rollback):
+        rollback_playbook(variables, role)  # a way back that cannot be rendered is refused now, not when it is wanted
+    return replace(plan, passes=passes)
 
 
 class Bundler:
@@ -70,38 +64,6 @@ class Bundler:
         values = host_vars(variables, executing_host(plan, found, host), plan.hosts[host], needs)
         text = inventory(self._head(needs), plan, pass_, executing_host(plan, found, host), values)
         return {found.playbook: self._playbooks[found.playbook], INVENTORY: text}
-
-    def gate(self, plan: Plan, action: str) -> dict[str, bytes]:
-        """The files that ask whether the action's host is healthy; empty where its services have no gate."""
-        pass_ = plan.pass_of(action)
-        name = gate_file(pass_)
-        if name not in plan.playbooks:
-            return {}
-        variables = self._use(plan)
-        if name not in self._playbooks:
-            self._playbooks[name] = _checked(name, gate_playbook(variables, pass_), plan.playbooks[name])
-        steps = [step for leg in pass_.legs for step in leg.steps]
-        return self._alone(variables, name, split_action(action)[1], steps, pass_)
-
-    def rollback(self, plan: Plan, host: str) -> dict[str, bytes]:
-        """The files that roll one host back; empty where its role has no way back."""
-        role = plan.hosts[host].role
-        name = rollback_file(role)
-        if name not in plan.playbooks:
-            return {}
-        variables = self._use(plan)
-        if name not in self._playbooks:
-            self._playbooks[name] = _checked(name, rollback_playbook(variables, role), plan.playbooks[name])
-        return self._alone(variables, name, host, list(plan.rollback[role]), None)
-
-    def _alone(
-        self, variables: Variables, name: str, host: str, steps: list[str], pass_: Pass | None
-    ) -> dict[str, bytes]:
-        plan = variables.plan
-        needs = variables.needs_of(steps)
-        values = host_vars(variables, plan.hosts[host], plan.hosts[host], needs)
-        text = inventory(self._head(needs), plan, pass_, plan.hosts[host], values)
-        return {name: self._playbooks[name], INVENTORY: text}
 
     def _head(self, needs: frozenset[str]) -> str:
         if needs not in self._heads:

@@ -8,8 +8,8 @@ from typing import Any
 from underway.core.model.plan import Pass, Plan, Stage
 from underway.errors import OrderImpossible
 from underway.render.batches import sizes
-from underway.render.names import gate_file, leg_file
-from underway.render.playbook import GATE_DELAY, gated
+from underway.render.names import leg_file
+from underway.render.playbook import soak
 from underway.render.yamltext import block
 
 PASSES = "passes"
@@ -70,10 +70,9 @@ def _entries(plan: Plan, pass_: Pass) -> list[dict[str, Any]]:
             where = f" on {leg.on}" if leg.on else ""
             values = {"underway_target": host} if leg.on else {"underway_hosts": host}
             found.append(_import(f"Pass {pass_.id}, {host}, leg {number}{where}", leg_file(pass_, number), values))
-        if pass_.legs[-1].on and gated(plan, pass_):
-            retries = max(1, round(plan.policy.health_timeout / GATE_DELAY))
-            values = {"underway_hosts": host, "underway_gate_retries": retries}
-            found.append(_import(f"Gate of {pass_.id}, {host}", gate_file(pass_), values))
+        if pass_.rolling and pass_.legs[-1].on and (pause := soak(plan)):  # else it is in the last leg's playbook
+            play = {"name": f"Soak {host} after {pass_.id}", "hosts": host, "gather_facts": False, "tasks": pause}
+            found.append(play)
     return found
 
 

@@ -179,12 +179,11 @@ class Variables:
         return self._needs[key]
 
     def needs_of(self, steps: Iterable[str]) -> frozenset[str]:
-        """Which of the long values these steps, or their services' handlers, gates and variables, name."""
+        """Which of the long values these steps, or their services' handlers and variables, name."""
         found = [self.plan.steps[step] for step in steps]
         services = sorted({step.service for step in found})
         handlers = [self.plan.handlers.get(service, ()) for service in services]
-        gates = [self.plan.gates.get(service, {}) for service in services]
-        text = canonical([[step.tasks for step in found], [step.check for step in found], handlers, gates])
+        text = canonical([[step.tasks for step in found], [step.check for step in found], handlers])
         text += canonical([self.plan.service_vars, self.plan.release_vars])
         return frozenset(name for name in ON_DEMAND if name.encode() in text)
 

@@ -13,6 +13,7 @@ import yaml
 from support.render_samples import CONTROLLERS, fleet, sample
 from underway.core.model.base import canonical, digest, replace
 from underway.core.model.plan import Edge, Plan, RoleLimits, Stage
+from underway.core.model.policy import Policy
 from underway.errors import InputError, OrderImpossible
 from underway.render.export import MARK, export, rendered
 from underway.render.seal import bundle, seal
@@ -52,7 +53,6 @@ def test_the_order_is_the_plans() -> None:
             ("control-controller-0", {"underway_target": host}),
             ("control-controller-1", {"underway_hosts": host}),
             ("control-controller-2", {"underway_target": host}),
-            ("gate-control-controller", {"underway_hosts": host, "underway_gate_retries": 2}),
         )
     ]
     first = [("passes/prepare-controller-0.yml", {"underway_serial": 1}), ("passes/expand-keystone-0.yml", {})]
@@ -61,6 +61,19 @@ def test_the_order_is_the_plans() -> None:
     assert imports(sample()) == [*first, *control, *data, *last]
     assert imports(sample(), "compute") == data
     assert imports(sample(), "controller") == [*first, *control, *last]
+
+
+def test_each_batch_of_a_rolling_pass_is_followed_by_a_pause() -> None:
+    """Of one that ends on another machine in site.yml, of others in its playbook, which runs batch by batch."""
+    plan = replace(sample(), policy=Policy(soak=7.0))
+    names = [entry["name"] for entry in entries(plan)]
+    for host in CONTROLLERS:
+        place = names.index(f"Soak {host} after control/controller")
+        assert names[place - 1] == f"Pass control/controller, {host}, leg 2 on lb1"
+        found = entries(plan)[place]
+        assert (found["hosts"], found["tasks"][0]["ansible.builtin.pause"]) == (host, {"seconds": 7})
+    assert [name for name in names if "Soak" in name and "control/controller" not in name] == []
+    assert b"run = all,soak" in rendered(plan)["ansible.cfg"]
 
 
 def test_a_pass_comes_after_those_that_it_waits_for() -> None:

@@ -13,7 +13,7 @@ from underway.core.model.plan import Leg, Plan
 from underway.core.model.policy import Policy
 from underway.core.model.service import Step, Task
 from underway.errors import InputError
-from underway.render.playbook import gate_playbook, leg_playbook, playbook, rollback_playbook
+from underway.render.playbook import leg_playbook, playbook, rollback_playbook
 from underway.render.seal import seal
 from underway.render.variables import Variables
 
@@ -70,7 +70,6 @@ def test_a_leg_on_another_machine_runs_there() -> None:
     found = play(sample(), number=0)
     assert found["hosts"] == "{{ underway_hosts | default('lb1') }}"
     assert "serial" not in found
-    assert tagged(found, "gate") == []
 
 
 def test_handlers_of_two_services_with_one_name_are_told_apart() -> None:
@@ -156,31 +155,13 @@ def test_a_check_stands_before_its_step_and_never_runs_unasked() -> None:
     assert tagged(found, "check_") == check[1:]
 
 
-def test_gates_are_last_and_only_in_rolling_passes() -> None:
-    found = play(sample(), "data/compute", 0)
-    gate = found["tasks"][-1]
-    assert gate["tags"] == ["never", "gate", "gate_nova-compute"]
-    assert gate["block"][0]["until"] == "underway_gate is succeeded"
-    assert gate["block"][0]["retries"] == 2
-    assert tagged(play(sample(), "prepare/controller", 0), "gate") == []
+def test_the_pause_after_a_batch_is_last_and_only_in_rolling_passes() -> None:
     soaking = replace(sample(), policy=Policy(soak=30.0))
-    assert [task["name"] for task in play(soaking, "data/compute", 0)["tasks"][-3:]] == [
-        "Healthy? nova-compute",
-        "Soak",
-        "Still healthy after the soak? nova-compute",
-    ]
-
-
-def test_a_gate_with_an_until_of_its_own_keeps_it() -> None:
-    own = say("Ask", "gate", until="x.rc == 0", register="x", retries=7)
-    plan = replace(sample(), gates={"nova-compute": own})
-    assert play(plan, "data/compute", 0)["tasks"][-1]["block"] == [own]
-
-
-def test_the_gate_playbook_asks_without_any_tag() -> None:
-    plan = sample()
-    found = yaml.safe_load(gate_playbook(Variables(plan), plan.passes["control/controller"]))[0]
-    assert [task["tags"] for task in found["tasks"]] == [["gate_keystone"]], "glance has no gate"
+    pause = play(soaking, "data/compute", 0)["tasks"][-1]
+    assert pause == {"name": "Soak", "ansible.builtin.pause": {"seconds": 30}, "tags": ["never", "soak"]}
+    assert tagged(play(soaking, "prepare/controller", 0), "soak") == []
+    assert tagged(play(soaking, "control/controller", 2), "soak") == [], "the last leg runs elsewhere: site.yml pauses"
+    assert tagged(play(sample(), "data/compute", 0), "soak") == []
 
 
 def test_the_rollback_playbook_has_the_steps_of_its_role() -> None:

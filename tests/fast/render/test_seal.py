@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from support.render_samples import sample
+from support.render_samples import sample, say
 from underway.core.model.base import digest, replace
 from underway.core.model.plan import Plan
-from underway.errors import Drifted, Refused
+from underway.errors import Drifted, InputError, Refused
 from underway.render.seal import Bundler, bundle, seal
 
 
@@ -30,22 +30,11 @@ def test_every_order_carries_what_the_plan_names() -> None:
     assert len(every_leg(plan)) == 17
 
 
-def test_gates_and_rollbacks_are_named_apart() -> None:
-    plan = seal(sample())
-    assert list(plan.playbooks) == [
-        "gate-control-controller.yml",
-        "gate-data-compute.yml",
-        "rollback-controller.yml",
-    ]
-    bundler = Bundler()
-    assert {name: digest(data) for name, data in bundler.gate(plan, "control/controller/ctrl1").items()}.items() >= {
-        ("gate-control-controller.yml", plan.playbooks["gate-control-controller.yml"])
-    }
-    assert (
-        digest(bundler.rollback(plan, "ctrl1")["rollback-controller.yml"]) == plan.playbooks["rollback-controller.yml"]
-    )
-    assert bundler.gate(plan, "prepare/controller/ctrl1") == {}
-    assert bundler.rollback(plan, "cmp1") == {}
+def test_a_way_back_that_cannot_be_rendered_is_refused_at_once() -> None:
+    back = sample().steps["keystone.rollback.turn-back"]
+    broken = replace(back, tasks=(say("Turn back", "back", notify="nobody"),))
+    with pytest.raises(InputError, match="notifies 'nobody', which is no handler"):
+        seal(replace(sample(), steps={**sample().steps, back.id: broken}))
 
 
 def test_a_change_of_the_plan_changes_the_digest_of_its_playbook_only() -> None:
@@ -71,11 +60,6 @@ def test_other_bytes_than_were_signed_are_refused() -> None:
     stale = replace(plan, passes={**plan.passes, found.id: replace(found, legs=legs)})
     with pytest.raises(Drifted, match=re.escape("data-compute-0.yml: this version of Underway renders")):
         bundle(stale, "data/compute/cmp1", 0)
-    stale = replace(plan, playbooks=dict.fromkeys(plan.playbooks, "0" * 64))
-    with pytest.raises(Drifted):
-        Bundler().gate(stale, "data/compute/cmp1")
-    with pytest.raises(Drifted):
-        Bundler().rollback(stale, "ctrl1")
 
 
 def test_a_plan_that_is_not_sealed_is_carried_nowhere() -> None:

@@ -117,7 +117,7 @@ def lines_of(*told: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def fold(*told: tuple[str, dict[str, Any]]) -> history.History:
-    return history.fold(lines_of(*told), "r", "a/h", 0, "upgrade")
+    return history.fold(lines_of(*told), "r", "a/h", 0)
 
 
 ACCEPTED: tuple[str, dict[str, Any]] = ("accepted", {"text": "ticket=x mode=upgrade"})
@@ -144,13 +144,6 @@ def test_a_handler_stays_pending_until_it_has_run_well() -> None:
     told: list[tuple[str, dict[str, Any]]] = [ACCEPTED, ("notify", {"task": "h"}), ("handler", {"task": "h", "rc": 1})]
     assert fold(*told).pending == ["h"]
     assert fold(*told, ("handler", {"task": "h"})).pending == []
-
-
-def test_a_finished_rollback_undoes_the_upgrade() -> None:
-    told = [ACCEPTED, ("begin", {"step": "one"}), ("end", {"step": "one"}), ("leg-end", {})]
-    back = [("accepted", {"text": "mode=rollback"}), ("begin", {"step": "undo"}), ("end", {"step": "undo"})]
-    assert fold(*told, *back).done == {"one"}
-    assert fold(*told, *back, ("leg-end", {})).done == set()
 
 
 def test_other_runs_and_actions_do_not_count() -> None:

@@ -56,7 +56,7 @@ def test_a_good_ticket_is_accepted(kit: Kit) -> None:
         ({"steps": []}, "its steps differ"),
         ({"expires": time.time() - 3600}, "expired"),
         ({"issued": time.time() + 3600}, "in the future"),
-        ({"mode": "rollback"}, "holds no rollback"),
+        ({"mode": "rollback"}, "the plan is one of mode 'upgrade'"),
         ({"surprise": 1}, "unknown field 'surprise'"),
     ],
 )

@@ -121,7 +121,6 @@ class Plan(Value, frozen=True, kw_only=True):
     passes: dict[str, Pass]
     steps: dict[str, Step]
     handlers: dict[str, tuple[Task, ...]] = {}
-    gates: dict[str, Task] = {}  # service -> its health gate
     hosts: dict[str, Host]
     roles: dict[str, RoleLimits]
     groups: dict[str, GroupLimits] = {}
@@ -130,7 +129,6 @@ class Plan(Value, frozen=True, kw_only=True):
     release_vars: dict[str, Any] = {}  # of the target release: over service_vars, under settings
     settings: dict[str, Any] = {}
     rollback: dict[str, tuple[str, ...]] = {}  # role -> step ids that undo its pass, in order
-    playbooks: dict[str, str] = {}  # name -> SHA-256 of each playbook that is no leg (rollbacks, gates); by render.seal
     policy: Policy = Policy()
     probes: dict[str, Probe] = {}
     losses: tuple[Loss, ...] = ()
