@@ -16,7 +16,7 @@ from underway.core.model.state import RunRecord
 from underway.core.model.ticket import PLAN_TYPE
 from underway.engine.clock import Clock, SystemClock
 from underway.engine.control import Control
-from underway.errors import InputError
+from underway.errors import InputError, RecordInvalid
 from underway.records.repository import Repository
 from underway.store.base import Store
 from underway.store.sqlite import SqliteStore
@@ -106,7 +106,13 @@ class Session:
         """The plan of a run and its signed envelope. Raises NotTrusted when it does not verify with our own key."""
         envelope = self.repository.plan_envelope(run)
         payload = trust.verify(envelope, PLAN_TYPE, trust.trusted_keys(trust.public_keys(self.place.keys), "plan"))
-        return decode(payload, Plan), envelope
+        try:
+            return decode(payload, Plan), envelope
+        except ValueError as error:
+            raise RecordInvalid(
+                f"the plan of run {run} is not of this version of underway: {error} "
+                "(finish the run with the version that began it)"
+            ) from None
 
     def control(self, run: str) -> Control:
         """The operator's verbs for a run."""

@@ -75,7 +75,7 @@ def with_causes(ledger: Ledger, lines: Mapping[str, Sequence[HostLine]], plan: P
     if not ledger.outages:
         return []
     work = spans([line for host in lines.values() for line in host], plan, now=now)
-    return attribute(ledger.outages, work, plan.probes)
+    return attribute(ledger.outages, work, plan.probes, plan.needs)
 
 
 def prober_alive(directory: Path) -> bool:

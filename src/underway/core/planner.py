@@ -92,6 +92,7 @@ def build_plan(
         role_vars={name: role.vars for name, role in cluster.roles.items() if role.vars},
         service_vars={name: s.vars for name, s in catalogue.services.items() if name in told and s.vars},
         settings=cluster.settings,
+        needs={name: s.needs for name, s in catalogue.services.items() if name in facts.services and s.needs},
         release_vars=facts.release.vars,
         rollback=rollback,
         policy=cluster.policy,

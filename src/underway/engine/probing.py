@@ -45,8 +45,8 @@ class _Streak:
         self._began = 0.0
 
     def take(self, sample: Sample) -> None:
-        if sample.result == "lost":
-            return
+        if sample.result == "lost" or sample.error.startswith("auth:"):
+            return  # nothing was asked of the host itself
         good = sample.result == "ok"
         if good != self._latest:
             self._latest, self._count, self._began = good, 0, sample.sent
@@ -131,7 +131,7 @@ class SampleMeasure:
         self._attributed = now
         self._bare = ledger.outages
         lines = [line for host in self._mirror.lines().values() for line in host]
-        self._caused = attribute(ledger.outages, spans(lines, self._plan, now=now), self._plan.probes)
+        self._caused = attribute(ledger.outages, spans(lines, self._plan, now=now), self._plan.probes, self._plan.needs)
         return self._caused
 
 

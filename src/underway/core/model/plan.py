@@ -128,6 +128,7 @@ class Plan(Value, frozen=True, kw_only=True):
     service_vars: dict[str, dict[str, Any]] = {}
     release_vars: dict[str, Any] = {}  # of the target release: over service_vars, under settings
     settings: dict[str, Any] = {}
+    needs: dict[str, tuple[str, ...]] = {}  # service -> services that it needs, to put outages on their causes
     rollback: dict[str, tuple[str, ...]] = {}  # role -> step ids that undo its pass, in order
     policy: Policy = Policy()
     probes: dict[str, Probe] = {}
