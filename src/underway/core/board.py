@@ -102,13 +102,18 @@ class Board:
         get, finished, silent = self.actions.get, self.rules.finished, self._silent_done
         opened: dict[str, list[tuple[Visit, ActionRecord]]] = {}
         waived: dict[str, list[tuple[Visit, ActionRecord]]] = {}
+        unseen = len(self.actions)
         for visit in self.layout.visits.values():
             prefix, done = visit.prefix, 0
+            if not unseen and not silent:  # every record was found: what follows has not begun
+                self.unfinished[visit] = len(visit.members) if visit.known else 1
+                continue
             for host in visit.members:
                 record = get(prefix + host)
                 if record is None:
                     done += silent
                     continue
+                unseen -= 1
                 state = record.state
                 done += state in finished
                 if state == "skipped":

@@ -28,7 +28,7 @@ def said(sentence: str, until: float = 0.0, **args: object) -> Said:
     return Said(sentence, tuple((name, str(value)) for name, value in args.items()), until)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HostFacts:
     """One host as its own rules see it: nothing of other hosts, of counts or of the time.
 
