@@ -1,8 +1,8 @@
-"""A store that misbehaves for one process: stale looks, lost replies, and the end of the process around a commit."""
+"""A store that misbehaves for one process: stale looks, lost replies, and the end or a stop of the process itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from underway.errors import StoreUnavailable
@@ -17,20 +17,27 @@ class Killed(BaseException):
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Chances per call: ``kill_before``/``kill_after`` a commit, ``lost`` (committed, but the reply is lost),
-    ``refused`` (not committed, unavailable), ``stale`` (a listing that shows nothing newer than the last one)."""
+    ``refused`` (not committed, unavailable), ``blocked`` (a listing fails), ``stale`` (a listing that shows nothing
+    newer than the last one), ``frozen`` (SIGSTOP before or after a call: the world goes on meanwhile)."""
 
     kill_before: float = 0.0
     kill_after: float = 0.0
     lost: float = 0.0
     refused: float = 0.0
+    blocked: float = 0.0
     stale: float = 0.0
+    frozen: float = 0.0
+
+
+def _never() -> None:
+    """Nothing stops this process."""
 
 
 class FaultyStore:
-    """One process's view of a store that others use as well."""
+    """One process's view of a store that others use as well; ``freeze`` stops the process for a while."""
 
-    def __init__(self, store: Store, world: World, trouble: Trouble) -> None:
-        self._store, self._world, self.trouble = store, world, trouble
+    def __init__(self, store: Store, world: World, trouble: Trouble, freeze: Callable[[], None] = _never) -> None:
+        self._store, self._world, self.trouble, self._freeze = store, world, trouble, freeze
 
     def get(self, key: str) -> Item | None:
         """See Store."""
@@ -38,21 +45,31 @@ class FaultyStore:
 
     def list(self, prefix: str, since: int = 0) -> Listing:
         """See Store; a stale one says that nothing was written since."""
-        if since and self._chance(self.trouble.stale):
+        if self._world.odds(self.trouble.blocked, "store-blocked"):
+            raise StoreUnavailable("simulated: the store did not answer a look")
+        if since and self._world.odds(self.trouble.stale, "stale-look"):
             return Listing((), since)
-        return self._store.list(prefix, since)
+        found = self._store.list(prefix, since)
+        if self.trouble.frozen:
+            self._freeze()  # what was seen is old when it wakes
+        return found
 
     def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
         """See Store."""
-        if self._chance(self.trouble.kill_before):
+        odds, trouble = self._world.odds, self.trouble
+        if trouble.frozen:
+            self._freeze()  # decided, not yet written
+        if odds(trouble.kill_before, "kill-before-commit"):
             raise Killed
-        if self._chance(self.trouble.refused):
+        if odds(trouble.refused, "store-refused"):
             raise StoreUnavailable("simulated: the store did not answer, nothing was written")
         revision = self._store.commit(expect, writes)
-        if self._chance(self.trouble.kill_after):
+        if odds(trouble.kill_after, "kill-after-commit"):
             raise Killed
-        if self._chance(self.trouble.lost):
+        if odds(trouble.lost, "store-reply-lost"):
             raise StoreUnavailable("simulated: the reply was lost, all was written")
+        if self.trouble.frozen:
+            self._freeze()  # written, not yet acted upon
         return revision
 
     def watch(self, prefix: str, since: int, timeout: float) -> int:
@@ -69,6 +86,3 @@ class FaultyStore:
 
     def close(self) -> None:
         """The shared store stays open."""
-
-    def _chance(self, share: float) -> bool:
-        return share > 0 and self._world.chance.random() < share

@@ -1,12 +1,13 @@
 """Hosts of a simulated world: a model of the runner (``docs/reference/runner.md``), with its journal and its faults.
 
-The *effects* list is the true world: what was really done, in order; the oracle judges by it alone.
+What a host tells with ``Effect`` is the true world: what was really done, in order; the oracle judges by it alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from underway.core.model.base import decode
 from underway.core.model.event import HostLine, HostLineKind
@@ -15,17 +16,24 @@ from underway.core.model.ticket import Ticket
 from underway.executors.base import Order, Report, ReportKind
 from underway.sim.world import World
 
+EffectKind = Literal["begin", "end", "end-unheard", "fail", "cut", "check"]
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One thing that a host really did: ``begin`` or ``end`` of a step, under a token."""
+    """One thing that a host really did to a step, under a ticket.
+
+    ``end-unheard``: it happened, and the runner died before its journal said so. ``cut``: it was ended half-way.
+    ``check``: the step's check was asked and told the truth: nothing was done.
+    """
 
     at: float
     host: str
     action: str
     step: str
     token: int
-    kind: str  # begin, end, fail
+    kind: EffectKind
+    ticket: Ticket
 
 
 Durations = Callable[[str, str], float]
@@ -46,27 +54,50 @@ class Leg:
     text: str = ""
     began: float = 0.0
     duration: float = 0.0
-    done: dict[str, str] = field(default_factory=dict)  # step -> begun, done, failed
+    done: dict[str, str] = field(default_factory=dict)  # step -> begun, done, failed, skipped
     begun: dict[str, int] = field(default_factory=dict)  # step -> token under which it was begun last
     alive: bool = False  # a runner process is at work
 
 
+@dataclass(slots=True)
+class Wrong:
+    """Faults of the *program*, for mutants only: each breaks one rule of the runner."""
+
+    forgets: bool = False  # a new ticket begins with an empty journal
+    reruns: bool = False  # an interrupted step runs again, whatever it is
+    takes_any_token: bool = False  # no fence
+    fresh_when_lost: bool = False  # a lost journal is a new one
+    resumes_finished: bool = False  # a ticket that has ended starts again
+    leaves_leftovers: bool = False  # starts beside what a killed runner left running
+    writes_late: bool = False  # the journal's line comes after the step has begun
+    old_answers: bool = False  # an operator's answer serves for later interruptions, too
+    skips_open: bool = False  # an interrupted step counts as done
+
+
 class SimHost:
-    """One host. ``forgets``, ``reruns`` and ``takes_any_token`` are faults of the *program*, for mutants only."""
+    """One host. ``crash`` is the chance that the runner is killed at each of its own transitions."""
 
     def __init__(
-        self, name: str, world: World, plan: Plan, effects: list[Effect], durations: Durations, failures: Failures
+        self,
+        name: str,
+        world: World,
+        plan: Plan,
+        tell: Callable[[Effect], None],
+        durations: Durations,
+        failures: Failures,
     ) -> None:
         self.name = name
         self.reachable = True
-        self.forgets = False
-        self.reruns = False
-        self.takes_any_token = False
-        self._world, self._plan, self._effects = world, plan, effects
+        self.damaged = False
+        self.crash = 0.0
+        self.wrong = Wrong()
+        self._world, self._plan, self._tell_effect = world, plan, tell
         self._durations, self._failures = durations, failures
         self._legs: dict[tuple[str, str, int], Leg] = {}
         self._running: Leg | None = None
-        self._begun: dict[str, int] = {}
+        self._at_work: tuple[Leg, str] | None = None  # a step that is really going on, whoever watches it
+        self._happened: set[tuple[str, str]] = set()
+        self._begun: dict[tuple[str, str], int] = {}
         self._followers: list[Callable[[Leg], None]] = []
         self._lines: list[HostLine] = []
 
@@ -82,117 +113,202 @@ class SimHost:
         """What the host remembers of an order."""
         return self._legs.get((order.run, order.action, order.leg))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a runner is at work."""
+        return self._running is not None and self._running.alive
+
     def start(self, order: Order, ticket: Ticket) -> ReportKind:
-        """The runner's ``start``: accepted, refused or busy; the work then goes on by itself."""
-        known = self.leg(order)
+        """The runner's ``start``: accepted, refused, busy or unknown; the work then goes on by itself."""
+        if self.damaged and not self.wrong.fresh_when_lost:
+            return "unknown"
+        known = None if self.damaged else self.leg(order)
         highest = max((leg.token for key, leg in self._legs.items() if key[:2] == (order.run, order.action)), default=0)
-        if order.token < highest and not self.takes_any_token:
+        if order.token < highest and not self.wrong.takes_any_token:
             return "refused"
-        if known is not None and known.token == order.token:
-            if known.alive or known.state in ("finished", "failed"):
-                return "accepted"
-            if known.state == "unknown" and not self.reruns:
-                return "accepted"
+        if known is not None and known.token == order.token and self._ended(known):
+            return "accepted"
         if self._running is not None and self._running.alive:
             return "busy"
-        done = dict(known.done) if known is not None and not self.forgets else {}
-        begun = dict(known.begun) if known is not None and not self.forgets else {}
+        if self._at_work is not None and not self.wrong.leaves_leftovers:
+            self._cut(*self._at_work)
+        keeps = known is not None and not self.wrong.forgets
+        done = dict(known.done) if known is not None and keeps else {}
+        begun = dict(known.begun) if known is not None and keeps else {}
         leg = Leg(ticket=ticket, token=order.token, done=done, begun=begun, alive=True, began=self._world.now())
+        self.damaged = False
         self._legs[(order.run, order.action, order.leg)] = leg
         self._running = leg
         self._line(leg, "accepted")
+        if self._dies(leg, "runner-killed-accepting"):
+            return "accepted"
         self._next(leg)
         return "accepted"
 
-    def kill(self) -> None:
-        """The runner and its Ansible are gone; the step at work is left as it is, nobody knows how far."""
+    def _ended(self, known: Leg) -> bool:
+        """Whether the same ticket needs nothing more than the answer that the host has."""
+        if known.alive:
+            return True
+        if known.state in ("finished", "failed"):
+            return not self.wrong.resumes_finished
+        return known.state == "unknown" and not self.wrong.reruns
+
+    def kill(self, whole: bool = True) -> None:
+        """The runner is gone, its step as it is, nobody knows how far; not ``whole``: Ansible goes on without it."""
         leg = self._running
-        if leg is not None and leg.alive:
-            leg.alive = False
-            self._running = None
-            self._tell(leg)  # the follower sees its connection end
+        if leg is None or not leg.alive:
+            return
+        self._world.happened["runner-killed" if whole else "runner-killed-alone"] += 1
+        if whole and self._at_work is not None and self._at_work[0] is leg:
+            self._cut(*self._at_work)
+        self._gone(leg)
+
+    def cancel(self, order: Order) -> None:
+        """The runner's ``cancel``: everything of this leg is ended, and the journal says what is known."""
+        leg = self.leg(order)
+        if leg is None or leg.token != order.token or not leg.alive:
+            return
+        self._world.happened["leg-cancelled"] += 1
+        step = leg.step
+        if self._at_work is not None and self._at_work[0] is leg:
+            self._cut(*self._at_work)
+        known = self._plan.steps[step].idempotent or self._plan.steps[step].check is not None if step else True
+        self._end(leg, "failed" if known else "unknown", step, f"cancelled at step {step}")
+
+    def lose_journal(self) -> None:
+        """The host was reinstalled or its disk is broken: the runner finds that the journal is not what it was."""
+        if not self.busy and self._at_work is None and self._legs:
+            self._world.happened["journal-lost"] += 1
+            self.damaged = True
+
+    # --- the supervisor --------------------------------------------------------------------------------------------
 
     def _next(self, leg: Leg) -> None:
         for step in leg.ticket.steps:
             state = leg.done.get(step, "")
             if state in ("done", "skipped"):
                 continue
-            if state == "begun":
+            if state in ("begun", "failed"):
                 # an answer is about an interruption before this ticket, not about one under it
-                answer = leg.ticket.answers.get(step, "") if leg.begun[step] < leg.token else ""
-                if answer == "skip":
+                fits = self.wrong.old_answers or leg.begun[step] < leg.token
+                answer = leg.ticket.answers.get(step, "") if fits else ""
+                if answer == "skip" or (state == "begun" and self.wrong.skips_open):
                     leg.done[step] = "skipped"
                     self._line(leg, "skip", step)
                     continue
-                if answer != "rerun" and not self._plan.steps[step].idempotent and not self.reruns:
-                    self._end(leg, "unknown", step, f"step {step} was interrupted and may have happened")
-                    return
+                if state == "begun" and answer != "rerun":
+                    verdict = self._verdict(leg, step)
+                    if verdict == "unknown":
+                        self._end(leg, "unknown", step, f"step {step} was interrupted and may have happened")
+                        return
+                    if verdict == "done":
+                        leg.done[step] = "done"
+                        self._line(leg, "end", step)
+                        continue
             self._begin(leg, step)
             return
         self._end(leg, "finished", "", "")
 
+    def _verdict(self, leg: Leg, step: str) -> Literal["done", "rerun", "unknown"]:
+        spec = self._plan.steps[step]
+        if self.wrong.reruns:
+            return "rerun"
+        if spec.check is not None:
+            self._effect(leg, step, "check")
+            return "done" if (leg.ticket.action, step) in self._happened else "rerun"
+        return "rerun" if spec.idempotent else "unknown"
+
     def _begin(self, leg: Leg, step: str) -> None:
-        leg.done[step] = "begun"
-        leg.begun[step] = leg.token
-        leg.step = step
-        count = self._begun[step] = self._begun.get(step, 0) + 1
-        self._effects.append(Effect(self._world.now(), self.name, leg.ticket.action, step, leg.token, "begin"))
-        self._line(leg, "begin", step)
+        key = (leg.ticket.action, step)
+        if not self.wrong.writes_late:
+            self._note(leg, step)
+            if self._dies(leg, "runner-killed-beginning"):
+                return
+        count = self._begun[key] = self._begun.get(key, 0) + 1
+        self._happened.discard(key)
+        self._at_work = (leg, step)
+        self._effect(leg, step, "begin")
+        if self.wrong.writes_late:
+            if self._dies(leg, "runner-killed-beginning"):
+                return
+            self._note(leg, step)
         leg.state = "progress"
         self._tell(leg)
 
         def ended() -> None:
-            if not leg.alive or leg.done.get(step) != "begun":
+            if self._at_work != (leg, step) or self._begun[key] != count:
                 return
+            self._at_work = None
             if self._failures(self.name, step, count - 1):
-                leg.done[step] = "failed"
-                self._effects.append(Effect(self._world.now(), self.name, leg.ticket.action, step, leg.token, "fail"))
-                self._line(leg, "end", step, rc=2)
-                self._end(leg, "failed", step, f"step {step} failed on {self.name}")
+                self._effect(leg, step, "fail" if leg.alive else "cut")
+                if leg.alive:
+                    leg.done[step] = "failed"
+                    self._line(leg, "end", step, rc=2)
+                    self._end(leg, "failed", step, f"step {step} failed on {self.name}")
+                return
+            self._happened.add(key)
+            if not leg.alive or self._dies(leg, "runner-killed-ending"):
+                self._effect(leg, step, "end-unheard")
                 return
             leg.done[step] = "done"
-            self._effects.append(Effect(self._world.now(), self.name, leg.ticket.action, step, leg.token, "end"))
+            self._effect(leg, step, "end")
             self._line(leg, "end", step)
             self._next(leg)
 
         self._world.after(self._durations(self.name, step), ended)
+
+    def _note(self, leg: Leg, step: str) -> None:
+        leg.done[step], leg.begun[step], leg.step = "begun", leg.token, step
+        self._line(leg, "begin", step)
+
+    def _cut(self, leg: Leg, step: str) -> None:
+        self._at_work = None
+        self._effect(leg, step, "cut")
+
+    def _dies(self, leg: Leg, where: str) -> bool:
+        if not self._world.odds(self.crash, where):
+            return False
+        self._gone(leg)
+        return True
+
+    def _gone(self, leg: Leg) -> None:
+        leg.alive = False
+        if self._running is leg:
+            self._running = None
+        self._tell(leg)  # the follower sees its connection end
 
     def _end(self, leg: Leg, state: ReportKind, step: str, text: str) -> None:
         leg.state, leg.step, leg.text, leg.alive = state, step, text, False
         leg.duration = self._world.now() - leg.began
         if self._running is leg:
             self._running = None
-        self._line(leg, "leg-end" if state == "finished" else "note" if state == "failed" else "unknown", step)
+        if state in ("finished", "unknown"):
+            self._line(leg, "leg-end" if state == "finished" else "unknown", step)
         self._tell(leg)
 
     def _tell(self, leg: Leg) -> None:
         for tell in list(self._followers):
             tell(leg)
 
-    def _line(self, leg: Leg, kind: str, step: str = "", rc: int = 0) -> None:
-        if kind == "note":
-            return
-        known: HostLineKind = kind  # type: ignore[assignment]
+    def _effect(self, leg: Leg, step: str, kind: EffectKind) -> None:
+        ticket = leg.ticket
+        self._tell_effect(Effect(self._world.now(), self.name, ticket.action, step, leg.token, kind, ticket))
+
+    def _line(self, leg: Leg, kind: HostLineKind, step: str = "", rc: int = 0) -> None:
         now, ticket = self._world.now(), leg.ticket
         self._lines.append(
             HostLine(
-                seq=len(self._lines) + 1,
-                at=now,
-                mono=now,
-                kind=known,
-                run=ticket.run,
-                action=ticket.action,
-                leg=ticket.leg,
-                token=leg.token,
-                step=step,
-                rc=rc,
+                seq=len(self._lines) + 1, at=now, mono=now, kind=kind, run=ticket.run, action=ticket.action,
+                leg=ticket.leg, token=leg.token, step=step, rc=rc,
             )
-        )
+        )  # fmt: skip
 
 
 def report_of(host: SimHost, order: Order, kind: ReportKind, text: str = "", since: int = 0) -> Report:
     """A report on an order, with what the host's journal has above ``since``."""
     leg = host.leg(order)
+    if leg is not None and leg.token != order.token:
+        leg = None  # what is known under another ticket is no answer to this one
     return Report(
         run=order.run, action=order.action, leg=order.leg, token=order.token, host=host.name, kind=kind,
         lines=host.lines(since), text=text or (leg.text if leg else ""), step=leg.step if leg else "",

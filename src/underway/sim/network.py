@@ -1,4 +1,5 @@
-"""The executor of a simulated coordinator: orders and reports travel, are late, are lost, and are asked for again."""
+"""The executor of a simulated coordinator: orders and reports travel, are late, doubled or lost, and are asked for
+again."""
 
 from __future__ import annotations
 
@@ -12,11 +13,15 @@ from underway.sim.world import World
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """How bad the network is. ``latency`` seconds one way; ``loss`` the share of messages that are lost; a lost
-    message is asked for again after ``again`` seconds (the follow connection is made anew)."""
+    """How bad the network is. ``latency`` seconds one way; ``loss``, ``late`` and ``twice`` the shares of messages
+    that are lost, up to ``delay`` seconds late (and so overtaken by others), or delivered twice; a lost message is
+    asked for again after ``again`` seconds (the follow connection is made anew)."""
 
     latency: float = 0.05
     loss: float = 0.0
+    late: float = 0.0
+    twice: float = 0.0
+    delay: float = 90.0
     again: float = 5.0
 
 
@@ -28,7 +33,7 @@ class SimExecutor:
     """One coordinator's way to the hosts. When its process dies (``die``), what it had sent still arrives."""
 
     def __init__(self, world: World, hosts: Mapping[str, SimHost], weather: Weather, lines: bool = True) -> None:
-        self._world, self._hosts, self._weather = world, hosts, weather
+        self._world, self._hosts, self.weather = world, hosts, weather
         self._inbox: list[Report] = []
         self._orders: dict[tuple[str, str, int], Order] = {}
         self._dead = False
@@ -50,7 +55,8 @@ class SimExecutor:
 
     def cancel(self, order: Order) -> None:
         """See Executor."""
-        self._world.after(self._weather.latency, self._hosts[order.host.name].kill)
+        host = self._hosts[order.host.name]
+        self._world.after(self.weather.latency, lambda: host.cancel(order))
 
     def reports(self, timeout: float) -> list[Report]:  # noqa: ARG002  time does not pass while one waits here
         """See Executor."""
@@ -66,28 +72,39 @@ class SimExecutor:
         self._dead = True
         self._inbox = []
 
+    def _travel(self, arrive: Callable[[], None]) -> None:
+        weather, odds = self.weather, self._world.odds
+        slow = self._world.chance.uniform(0, weather.delay) if odds(weather.late, "message-late") else 0.0
+        self._world.after(weather.latency + slow, arrive)
+
     def _send(self, order: Order) -> None:
+        host = self._hosts[order.host.name]
+
         def arrive() -> None:
-            host = self._hosts[order.host.name]
-            if not host.reachable or self._lost():
+            if not host.reachable or self._world.odds(self.weather.loss, "order-lost"):
                 self._deliver(report_of(host, order, "unreachable", "no answer"), sure=True)
                 self._later(order)
                 return
             kind = host.start(order, read_ticket(order))
             if kind == "busy":
                 self._later(order)
-            text = "a later ticket is known" if kind == "refused" else ""
+            text = {"refused": "a later ticket is known", "unknown": "its journal is damaged"}.get(kind, "")
+            if kind == "unknown":
+                self._deliver(self._report(host, order, kind, text))
+                return
             self._deliver(self._report(host, order, kind, text))
             self._heard_leg(host, order)
 
-        self._world.after(self._weather.latency, arrive)
+        self._travel(arrive)
+        if self._world.odds(self.weather.twice, "order-twice"):
+            self._travel(arrive)
 
     def _later(self, order: Order) -> None:
         """Ask again in a while; one question per order is under way at most."""
         key = (order.run, order.action, order.leg, order.token)
         if key not in self._asking:
             self._asking.add(key)
-            self._world.after(self._weather.again, lambda: self._again(order))
+            self._world.after(self.weather.again, lambda: self._again(order))
 
     def _again(self, order: Order) -> None:
         self._asking.discard((order.run, order.action, order.leg, order.token))
@@ -108,17 +125,20 @@ class SimExecutor:
         self._deliver(self._report(host, order, leg.state))
 
     def _deliver(self, report: Report, sure: bool = False) -> None:
+        host = self._hosts[report.host]
+
         def arrive() -> None:
             if self._dead:
                 return
-            host = self._hosts[report.host]
-            if not sure and (self._lost() or not host.reachable):
-                self._world.after(self._weather.again, arrive)  # the follower connects again and reads it then
+            if not sure and (not host.reachable or self._world.odds(self.weather.loss, "report-lost")):
+                self._world.after(self.weather.again, arrive)  # the follower connects again and reads it then
                 return
             self._inbox.append(report)
             self.wake()
 
-        self._world.after(self._weather.latency, arrive)
+        self._travel(arrive)
+        if self._world.odds(self.weather.twice, "report-twice"):
+            self._travel(arrive)
 
     def _report(self, host: SimHost, order: Order, kind: ReportKind, text: str = "") -> Report:
         since = self._known.get(host.name, order.since) if self._lines else 1 << 60
@@ -126,6 +146,3 @@ class SimExecutor:
         if found.lines:
             self._known[host.name] = found.lines[-1].seq
         return found
-
-    def _lost(self) -> bool:
-        return self._weather.loss > 0 and self._world.chance.random() < self._weather.loss

@@ -167,7 +167,8 @@ def simulate(plan: Plan, scenario: Scenario, seed: int = 1, parts: Parts | None 
     watch = _Watch(plan, stage.run.started)
     stage.watchers.append(watch.saw)
     ended, why = _run(stage, scenario)
-    stage.oracle.judge_effects(stage.effects)
+    if ended == "done" and stage.oracle.watching:
+        stage.oracle.judge_end()
     last = stage.coordinators[0].last
     states = [record.state for record in last.snapshot.actions.values()] if last else []
     return Simulation(

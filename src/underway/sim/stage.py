@@ -15,7 +15,7 @@ from underway.core.model.policy import Policy
 from underway.core.model.state import RunRecord
 from underway.core.rules import Decider
 from underway.engine.control import Control
-from underway.engine.coordinator import Coordinator, Tick
+from underway.engine.coordinator import BEAT_NAME, Coordinator, Tick
 from underway.engine.measure import HostAnswer, Measurement
 from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
@@ -39,16 +39,29 @@ PROBE_EVERY = 1.0
 """Seconds between two answers of a host's probes, for a coordinator that waits for one."""
 
 
+SILENT = 13.0
+"""Seconds without a prober after which its last answers say nothing any more."""
+
+
 class SimHealth:
-    """The health of all hosts, as probes would see it: only hosts that ever changed are spoken of."""
+    """The health of all hosts, as probes would see it: only hosts that ever changed are spoken of.
+
+    ``outage``: seconds per service. While ``blind_since`` is set there is no prober: its answers grow old.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._answers: dict[str, tuple[bool, float]] = {}
+        self.outage: dict[str, float] = {}
+        self.blind_since = 0.0
 
     def set(self, host: str, healthy: bool) -> None:
         """From now on the host's probes answer so."""
         self._answers[host] = (healthy, self._world.now())
+
+    def knows(self, host: str) -> bool:
+        """Whether the host has probes."""
+        return host in self._answers
 
     @property
     def asked(self) -> bool:
@@ -57,12 +70,25 @@ class SimHealth:
 
     def look(self, now: float) -> Measurement:
         """See Measure."""
+        if self.blind_since:
+            return Measurement(outage=dict(self.outage), hosts=self._old(now))
         return Measurement(
+            outage=dict(self.outage),
             hosts={
                 host: HostAnswer(healthy, since, now, "answers" if healthy else "does not answer")
                 for host, (healthy, since) in self._answers.items()
-            }
+            },
         )
+
+    def _old(self, now: float) -> dict[str, HostAnswer]:
+        asked = self.blind_since
+        if now - asked > SILENT:
+            return {host: HostAnswer(False, asked, now, "nobody asked") for host in self._answers}
+        return {
+            host: HostAnswer(healthy, since, asked, "answered")
+            for host, (healthy, since) in self._answers.items()
+            if since <= asked
+        }
 
     def close(self) -> None:
         """See Measure."""
@@ -85,13 +111,16 @@ class SimCoordinator:
         self._due = 0.0
         self.kills = 0
         self.alive = False
+        self.frozen = False
         self.last: Tick | None = None
         self.start()
 
     def start(self) -> None:
         """A new process: it knows nothing but what the store holds."""
         stage = self._stage
-        self._store = FaultyStore(stage.parts.wrap(stage.judged), stage.world, self.trouble)
+        self.frozen = False
+        stage.oracle.stopped.discard(BEAT_NAME + self._name)
+        self._store = FaultyStore(stage.parts.wrap(stage.judged), stage.world, self.trouble, self.freeze)
         self.executor = SimExecutor(stage.world, stage.hosts, stage.weather, stage.lines)
         self.executor.wake = self.wake
         run = stage.run
@@ -114,6 +143,34 @@ class SimCoordinator:
         """No more faults of this process."""
         self.trouble = CALM
         self._store.trouble = CALM
+        self.executor.weather = self._stage.weather
+
+    def freeze(self, share: float = -1.0) -> None:
+        """SIGSTOP in the middle of what it does: everybody else goes on, until SIGCONT (or kill -9) some time later."""
+        world, process = self._stage.world, self.coordinator
+        if self.frozen or not world.odds(self.trouble.frozen if share < 0 else share, "coordinator-frozen"):
+            return
+        self.frozen = True
+        world.pass_time(world.chance.uniform(1.0, 90.0))
+        if process is not self.coordinator or not self.alive:
+            raise Killed  # a stopped process that is killed never wakes
+        self.frozen = False
+
+    def interrupt(self, twice: bool) -> None:
+        """Ctrl-C: no more grants, once; twice: its hosts are told to stop. A frozen process hears of it later."""
+        if not self.alive or self.frozen:
+            return
+        self._stage.world.happened["interrupted-twice" if twice else "interrupted"] += 1
+        try:
+            if twice:
+                self.coordinator.cancel_all()
+            else:
+                self.coordinator.stop_granting()
+        except (Killed, StoreUnavailable):
+            self.kill(1.0)
+            return
+        if self.alive:
+            self._stage.oracle.stopped.add(BEAT_NAME + self._name)
 
     def kill(self, restart: float) -> None:
         """kill -9, and a new process after ``restart`` seconds."""
@@ -137,13 +194,14 @@ class SimCoordinator:
         self._stage.world.after(delay, lambda: self._tick(process, due))
 
     def _tick(self, process: Coordinator, due: float) -> None:
-        if not self.alive or process is not self.coordinator or due != self._due:
+        if not self.alive or self.frozen or process is not self.coordinator or due != self._due:
             return
         world = self._stage.world
         try:
             tick = process.tick()
         except Killed:
-            self.kill(1.0 + 10.0 * world.chance.random())
+            if process is self.coordinator:
+                self.kill(1.0 + 10.0 * world.chance.random())
             return
         except (StoreUnavailable, Conflict):
             self._due = 0.0
@@ -186,14 +244,15 @@ class Stage:
         self.weather = weather or Weather()
         self.lines, self.quantum = lines, quantum
         self.effects: list[Effect] = []
-        self.oracle = Oracle(plan, RUN)
+        self.oracle = Oracle(plan, RUN, self.world.now)
         self.judged = JudgedStore(MemoryStore(clock=self.world.clock.monotonic), self.oracle)
         self.health = SimHealth(self.world)
         for host, healthy in (restless or {}).items():
             self.health.set(host, healthy)
         for host in probed:
             self.health.set(host, True)
-        self.hosts = {name: SimHost(name, self.world, plan, self.effects, durations, failures) for name in plan.hosts}
+        self.listeners: list[Callable[[Effect], None]] = [self.effects.append, self.oracle.see]
+        self.hosts = {name: SimHost(name, self.world, plan, self._happened, durations, failures) for name in plan.hosts}
         self.run = RunRecord(
             id=RUN, cluster=plan.cluster, plan=plan.digest(), source=plan.source, target=plan.target,
             started=self.world.now(),
@@ -209,6 +268,18 @@ class Stage:
         """Tell whoever watches of a tick."""
         for watch in self.watchers:
             watch(tick)
+
+    def _happened(self, effect: Effect) -> None:
+        for tell in self.listeners:
+            tell(effect)
+
+    def calm(self) -> None:
+        """Faults stop: what is broken stays so until somebody repairs it, and nothing more breaks."""
+        self.weather = Weather()
+        for process in self.coordinators:
+            process.calm()
+        for host in self.hosts.values():
+            host.crash = 0.0
 
     def finished(self) -> bool:
         """Whether the run is done, by the store."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable
 
 from underway.engine.clock import ManualClock
@@ -12,17 +13,28 @@ Deed = Callable[[], None]
 
 
 class World:
-    """Everything that happens, in order of time; equal seeds give equal worlds."""
+    """Everything that happens, in order of time; equal seeds give equal worlds.
+
+    ``happened`` counts faults by name: a schedule in which nothing went wrong proves nothing.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self.clock = ManualClock()
         self.chance = random.Random(seed)  # noqa: S311  a simulation wants repeatable chance
+        self.happened: Counter[str] = Counter()
         self._heap: list[tuple[float, int, Deed]] = []
         self._count = 0
 
     def now(self) -> float:
         """Unix seconds in this world."""
         return self.clock.now()
+
+    def odds(self, share: float, fault: str) -> bool:
+        """Whether a fault of this chance happens now; counted if it does."""
+        if share > 0 and self.chance.random() < share:
+            self.happened[fault] += 1
+            return True
+        return False
 
     def after(self, seconds: float, deed: Deed) -> None:
         """Do ``deed`` in so many seconds (at once: after what is due now)."""
@@ -46,3 +58,10 @@ class World:
             if not self.step():
                 return until()
         return until()
+
+    def pass_time(self, seconds: float) -> None:
+        """Everything that happens in so many seconds, for somebody who is stopped meanwhile (even within a deed)."""
+        end = self.now() + seconds
+        while self._heap and self._heap[0][0] <= end:
+            self.step()
+        self.clock.advance_to(end)

@@ -1,0 +1,101 @@
+"""Operators of a schedule: one who is not always right, and a diligent one who answers what he is asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from underway.core.model.plan import split_action
+from underway.core.model.policy import Limit
+from underway.core.model.state import TROUBLED
+from underway.errors import InputError, Refused, StoreError
+from underway.sim.stage import RUN, Stage
+
+
+def operate(here: Stage, chance: random.Random, names: Sequence[str]) -> None:
+    """One verb by chance; refusals are part of the game."""
+    control, host = here.control, chance.choice(names)
+    kinds = [stage.kind for stage in here.plan.stages]
+    verbs: dict[str, Callable[[], object]] = {
+        "pause": lambda: control.pause("chance"),
+        "resume": lambda: control.resume("chance"),
+        "hold": lambda: control.hold(host, "chance"),
+        "hold-all": lambda: control.hold("*", "chance"),
+        "release": lambda: control.release(host, "chance"),
+        "limit-role": lambda: control.limit(here.plan.hosts[host].role, Limit(count=chance.randint(0, 3)), "chance"),
+        "limit-total": lambda: control.limit("total", Limit(count=chance.randint(1, 3)), "chance"),
+        "limit-domain": lambda: control.limit("domain", Limit(count=chance.randint(1, 2)), "chance"),
+        "limit-budget": lambda: control.limit("budget", Limit(count=chance.randint(1, 2)), "chance"),
+        "limit-prepare": lambda: control.limit("prepare", Limit(count=chance.randint(1, 3)), "chance"),
+        "retry": lambda: control.retry(host, "chance", chance.choice(["", "rerun", "skip"])),
+        "approve": lambda: control.approve(chance.choice(kinds), "chance"),
+        "finalize": lambda: control.finalize("chance"),
+        "skip": lambda: control.skip(host, "chance"),
+        "abort": lambda: control.abort("chance"),
+    }
+    rare = {"skip", "abort"}
+    found = chance.choice(list(verbs))
+    if found in rare and chance.random() < 0.8:
+        return
+    attempt(here, found, verbs[found])
+
+
+def answer(here: Stage, late: bool) -> None:
+    """What a diligent operator does once a minute: approve, answer, retry; ``late``: also lift whatever holds."""
+    control = here.control
+    seen = here.repository.snapshot(RUN)
+    policy = seen.policy.policy if seen.policy else here.plan.policy
+    for stage in here.plan.stages:
+        if (stage.approval or stage.kind in policy.approvals) and stage.kind not in seen.approvals:
+            attempt(here, "approve", lambda kind=stage.kind: control.approve(kind))  # type: ignore[misc]
+    for action, record in list(seen.actions.items()):
+        if record.state not in TROUBLED or record.retry:
+            continue
+        host = split_action(action)[1]
+        here.world.happened[f"asked-about-{record.state}"] += 1
+        executing = {leg.on or host for leg in here.plan.pass_of(action).legs}
+        if any(here.hosts[name].damaged for name in executing):
+            attempt(here, "skip", lambda host=host: control.skip(host, "its journal is lost"))  # type: ignore[misc]
+        else:
+            attempt(here, "retry", lambda host=host: control.retry(host, "look", "rerun"))  # type: ignore[misc]
+    if late:
+        _lift(here)
+
+
+def _lift(here: Stage) -> None:
+    control = here.control
+    seen = here.repository.snapshot(RUN)
+    room = Limit(count=len(here.plan.hosts))
+    if seen.run.state == "paused":
+        attempt(here, "resume", lambda: control.resume("the horizon is passed"))
+    for host in list(seen.holds):
+        attempt(here, "release", lambda host=host: control.release(host, "the horizon is passed"))  # type: ignore[misc]
+    for host in here.plan.hosts:
+        if host in seen.health and not seen.health[host].healthy:
+            here.health.set(host, True)
+    policy = seen.policy.policy if seen.policy else here.plan.policy
+    for service, most in policy.outage_budget.items():
+        if seen.outage.get(service, 0.0) > most:
+            more = Limit(count=int(seen.outage[service]) + 1)
+            attempt(here, "limit-outage", lambda service=service, more=more: control.limit(  # type: ignore[misc]
+                f"outage:{service}", more, "the horizon is passed"))  # fmt: skip
+    if seen.run.state != "running":
+        return
+    # what was lowered may leave no room for what failed: an operator would see that
+    if policy.limit != room:
+        attempt(here, "limit-total", lambda: control.limit("total", room, "the horizon is passed"))
+    if policy.domain_limit not in (None, room):
+        attempt(here, "limit-domain", lambda: control.limit("domain", room, "the horizon is passed"))
+    for role, limit in policy.role_limits.items():
+        if limit != room:
+            attempt(here, "limit-role", lambda role=role: control.limit(role, room, "the horizon is passed"))  # type: ignore[misc]
+
+
+def attempt(here: Stage, name: str, verb: Callable[[], object]) -> None:
+    """Speak a verb; count whether it was done or refused."""
+    try:
+        verb()
+    except (InputError, Refused, StoreError):
+        here.world.happened["verb-refused"] += 1
+        return
+    here.world.happened[f"verb-{name}"] += 1
