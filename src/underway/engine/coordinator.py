@@ -245,7 +245,10 @@ class Coordinator:
         return True
 
     def _commit_verdicts(self, snapshot: Seen, verdicts: Sequence[Verdict]) -> bool:
-        """All in one transaction: each stands for itself, and a conflict drops them all until the next look."""
+        """All in one transaction: each stands for itself, and a conflict drops them all until the next look.
+
+        Against the admission record, as grants are: a host that was healthy in the look may be ill by now.
+        """
         if not verdicts:
             return False
         now = self._clock.now()
@@ -264,7 +267,8 @@ class Coordinator:
             actions[verdict.action] = (old, new)
             if new.state == "done":
                 change = self._with_records_of_done(snapshot, change, verdict.action, new)
-        self._commit(copy_of(change, events=tuple(events), actions=actions), snapshot)
+        fenced = copy_of(change, events=tuple(events), actions=actions, admission=snapshot.admission)
+        self._commit(fenced, snapshot)
         return True
 
     def _with_records_of_done(self, snapshot: Seen, change: Change, action: str, record: ActionRecord) -> Change:
