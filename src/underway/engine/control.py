@@ -33,6 +33,9 @@ from underway.records.seen import Seen
 TRIES = 50
 """How often a verb looks again after a conflict: each conflict means that somebody else made progress."""
 
+OUTAGE = "outage:"
+"""Prefix of a service's name where a limit is its outage budget."""
+
 
 class Control:
     """The verbs, for one run, spoken by one operator."""
@@ -82,7 +85,8 @@ class Control:
         self.approve(stages[0], reason)
 
     def limit(self, what: str, limit: Limit, reason: str) -> None:
-        """Change a limit mid-run. ``what``: ``total``, ``domain``, ``prepare``, ``budget``, or a role or group.
+        """Change a limit mid-run. ``what``: ``total``, ``domain``, ``prepare``, ``budget``, a role or group, or
+        ``outage:<service>`` (then ``limit.count`` is seconds of outage, of a service that has such a budget).
 
         Raises InputError for a name that the plan does not have, or a percentage that rounds to no host.
         """
@@ -268,11 +272,15 @@ class Control:
             sizes[role] = sum(1 for host in self._plan.hosts.values() if host.role == role)
         for group in self._plan.groups.values():
             sizes[group.name] = sum(sizes[role] for role in group.roles)
+        budgets = {f"{OUTAGE}{service}" for service in self._plan.policy.outage_budget}
+        sizes.update(dict.fromkeys(budgets, 0))
         if what not in sizes:
             raise InputError(
                 f"there is no role, group or limit {what!r}{nearest(what, sizes)}: "
-                "expected total, domain, prepare, budget, a role or a group"
+                "expected total, domain, prepare, budget, a role, a group or outage:SERVICE"
             )
+        if what in budgets and limit.percent is not None:
+            raise InputError("an outage budget is a number of seconds")
         if limit.percent is not None and limit.resolve(sizes[what]) == 0:
             raise InputError(f"{limit} of {sizes[what]} hosts rounds down to none; give a number (0 holds {what})")
         if what == "budget" and limit.percent is not None:
@@ -287,6 +295,9 @@ class Control:
             return replace(policy, prepare_limit=limit)
         if what == "budget":
             return replace(policy, failure_budget=limit.count or 0)
+        if what.startswith(OUTAGE):
+            seconds = float(limit.count or 0)
+            return replace(policy, outage_budget={**policy.outage_budget, what.removeprefix(OUTAGE): seconds})
         if what in self._plan.roles:
             return replace(policy, role_limits={**policy.role_limits, what: limit})
         return replace(policy, group_limits={**policy.group_limits, what: limit})
