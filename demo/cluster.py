@@ -38,6 +38,7 @@ GUNICORN = """\
 # keystone.wsgi.api reads sys.argv: it is cut in each worker before the application is loaded
 import sys
 
+bind = "127.0.0.1:{port}"
 workers = {workers}
 timeout = 60
 graceful_timeout = 20
@@ -80,7 +81,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
 serverurl=unix://{socket}
 [program:keystone]
-command={home}/current/bin/python -m gunicorn -c {home}/etc/gunicorn.py -b 127.0.0.1:{port} keystone.wsgi.api:application
+command={home}/current/bin/python -m gunicorn -c {home}/etc/gunicorn.py keystone.wsgi.api:application
 environment=OS_KEYSTONE_CONFIG_DIR="{home}/etc",OS_KEYSTONE_CONFIG_FILES="keystone.conf"
 stopsignal=TERM
 stopwaitsecs=30
@@ -167,11 +168,9 @@ def build(top: Path) -> dict[str, object]:
         home = top / "hosts" / host
         for name in ("etc", "run", "log", "releases", "runner"):
             (home / name).mkdir(parents=True, exist_ok=True)
-        (home / "etc/gunicorn.py").write_text(GUNICORN.format(workers=WORKERS))
+        (home / "etc/gunicorn.py").write_text(GUNICORN.format(port=port, workers=WORKERS))
         (home / "etc/keystone.conf").write_text(KEYSTONE.format(home=home, top=top))
-        (home / "etc/supervisord.conf").write_text(
-            SUPERVISOR.format(home=home, port=port, socket=sockets / f"{host}.sock")
-        )
+        (home / "etc/supervisord.conf").write_text(SUPERVISOR.format(home=home, socket=sockets / f"{host}.sock"))
         say(f"{host}: building the environment of {OLD}")
         environment_of(top, host, OLD)
         with contextlib.suppress(FileNotFoundError):

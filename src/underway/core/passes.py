@@ -221,4 +221,5 @@ def why_visit(visit: Visit) -> str:
     """Why a visit exists: nothing to say where it is the only one of its role."""
     if visit.of == 1:
         return ""
-    return f"visit {visit.number} of {visit.of}" + (f", {visit.why}" if visit.why else ": what can be done before the other roles")
+    why = f", {visit.why}" if visit.why else ": what can be done before the other roles"
+    return f"visit {visit.number} of {visit.of}{why}"

@@ -46,8 +46,9 @@ class Outage(Value, frozen=True, kw_only=True):
 
     ``start`` is when the first bad sample was due, ``end`` when the first good one after it was; the true
     bounds lie at most one interval away (``resolution``, printed with the figure). ``open`` while it lasts.
-    ``failed`` counts bad samples; ``answered`` is when the last of their answers (or time-outs) came. ``attribution``: ``caused`` (one action; ``causes`` has it), ``shared`` (all are
-    named), ``unattributed`` (none was at work).
+    ``failed`` counts bad samples; ``answered`` is when the last of their answers (or time-outs) came.
+    ``attribution``: ``caused`` (one action; ``causes`` has it), ``shared`` (all are named), ``unattributed`` (none was
+    at work).
     """
 
     probe: str
