@@ -6,7 +6,8 @@ from pathlib import Path
 
 from underway import __version__
 from underway.app.place import Session
-from underway.app.showing import read_ledger, with_causes
+from underway.app.showing import prober_alive, read_ledger, with_causes
+from underway.core.model.state import RunRecord
 from underway.core.summary import Summary, summarise
 from underway.engine.mirror import read_lines
 from underway.report import html, jsonform
@@ -37,6 +38,12 @@ def summary_of(session: Session, run_id: str) -> Summary:
         version=__version__,
         audit=(head[-1].seq, head[-1].hash) if head else None,
     )
+
+
+def is_wound_up(session: Session, run: RunRecord) -> bool:
+    """Whether a run that is over has its report and no prober any more; not so after a kill in its last moments."""
+    directory = session.place.run_directory(run.id)
+    return (directory / "report.json").exists() and not prober_alive(directory)
 
 
 def write_report(session: Session, summary: Summary, path: Path | None) -> Path:

@@ -54,6 +54,13 @@ class Driven:
     prober: ProberProcess
 
 
+def end_other_probers(session: Session, run: RunRecord) -> None:
+    """End the probers of former runs, whose coordinators were killed before they could: there is one run at a time."""
+    for path in (session.place.state / "runs").glob("*/prober.pid"):
+        if path.parent.name != run.id:
+            ProberProcess({}, path.parent).stop()
+
+
 def put_together(session: Session, run: RunRecord) -> Driven:
     """Everything that drives a run on the real executors, probes included."""
     plan, envelope = session.plan_of(run.id)

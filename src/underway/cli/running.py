@@ -81,8 +81,12 @@ def _mode(as_json: bool, plain: bool) -> Literal["rich", "plain", "json"]:
 
 
 def _resume(context: Context) -> RunRecord:
+    from underway.app.reporting import is_wound_up
+
     run = context.session.current()
     if run.state in ("done", "aborted"):
+        if not is_wound_up(context.session, run):
+            return run
         raise InputError(f"run {run.id} is {run.state}: nothing to resume (give a plan to start another)")
     echo(f"going on with run {run.id} ({run.source} to {run.target})", error=True)
     return run
@@ -96,6 +100,9 @@ def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
     current = session.repository.current()
     if current is not None and current.plan == plan.digest() and current.state in ("running", "paused"):
         echo(f"going on with run {current.id} of this plan", error=True)
+        return current
+    if current is not None and current.plan == plan.digest() and current.state == "done":
+        echo(f"run {current.id} of this plan is done", error=True)
         return current
     check_world(session, plan)
     echo(f"plan {plan.digest()[:12]}: {plan.cluster}, {_hosts(plan)}, {plan.source} to {plan.target}", error=True)
@@ -119,7 +126,7 @@ def _confirm(question: str, yes: bool) -> None:
 def _drive(context: Context, run: RunRecord, mode: Literal["rich", "plain", "json"], linger: bool) -> None:
     """Drive the run with its progress on the terminal; leave a report behind; exit by how it ended."""
     from underway.app.reporting import summary_of, write_report
-    from underway.app.running import put_together
+    from underway.app.running import end_other_probers, put_together
     from underway.cli.live import LiveView
     from underway.core.progress import progress
     from underway.engine.coordinator import Tick
@@ -128,11 +135,15 @@ def _drive(context: Context, run: RunRecord, mode: Literal["rich", "plain", "jso
 
     session = context.session
     driven = put_together(session, run)
-    driven.prober.ensure()
+    end_other_probers(session, run)
+    over = run.state == "done"  # its coordinator was killed after the last commit: what is left is to wind up
+    if not over:
+        driven.prober.ensure()
     view = LiveView(driven.plan, sys.stdout, mode)
 
     def show(tick: Tick) -> None:
-        driven.prober.ensure()
+        if not over:
+            driven.prober.ensure()
         for event in tick.events:
             view.event(event)
         now = session.clock.now()
