@@ -173,7 +173,9 @@ class CauseRow(Row, frozen=True, kw_only=True):
 class OutageRow(Row, frozen=True, kw_only=True):
     """An outage as the report labels it: ``O1`` of a service, ``B1`` of one back-end that a probe asks directly.
 
-    ``length`` is true to ``resolution`` (seconds) at either end.
+    ``length`` is true to ``resolution`` (seconds) at either end. Outages that follow close upon each other on the same
+    work are one row: ``intervals`` says how many there were, ``down`` the seconds in which the probe really had no
+    answer.
     """
 
     label: str
@@ -183,6 +185,8 @@ class OutageRow(Row, frozen=True, kw_only=True):
     start: float
     end: float
     length: float
+    intervals: int
+    down: float
     resolution: float
     open: bool
     failed: int

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from underway.core import headline, history
 from underway.core.availability import Stats
+from underway.core.bouts import Bout, bouts
 from underway.core.model.cluster import Host
 from underway.core.model.event import Event, HostLine
 from underway.core.model.plan import Plan, Stage, action_id, split_action
@@ -223,14 +224,15 @@ def _operator(event: Event) -> OperatorRow:
 def _outages(plan: Plan, outages: Sequence[Outage], now: float, direct: bool) -> tuple[OutageRow, ...]:
     told = []
     counts = {"O": 0, "B": 0}
-    for outage in sorted(outages, key=lambda outage: (outage.start, outage.probe)):
-        letter = "B" if outage.host and not direct else "O"
+    for bout in bouts(outages, plan.probes):
+        letter = "B" if bout.outage.host and not direct else "O"
         counts[letter] += 1
-        told.append(_outage(plan, f"{letter}{counts[letter]}", outage, now))
+        told.append(_outage(plan, f"{letter}{counts[letter]}", bout, now))
     return tuple(told)
 
 
-def _outage(plan: Plan, label: str, outage: Outage, now: float) -> OutageRow:
+def _outage(plan: Plan, label: str, bout: Bout, now: float) -> OutageRow:
+    outage = bout.outage
     end = max(outage.end, now) if outage.open else outage.end
     causes = tuple(
         CauseRow(
@@ -251,6 +253,8 @@ def _outage(plan: Plan, label: str, outage: Outage, now: float) -> OutageRow:
         start=outage.start,
         end=end,
         length=max(end - outage.start, 0.0),
+        intervals=bout.intervals,
+        down=max(bout.down + end - outage.end, 0.0),
         resolution=outage.resolution,
         open=outage.open,
         failed=outage.failed,

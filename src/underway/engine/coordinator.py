@@ -218,14 +218,7 @@ class Coordinator:
                 kind: EventKind = "healthy" if health.healthy else "unhealthy"
                 if before is not None or not health.healthy:
                     events.append(self._event(kind, f"{host}: {health.detail}", host=host))
-        events.extend(
-            self._event("outage-began", f"{outage.probe}: {_errors(outage)}", host=outage.host)
-            for outage in measured.began
-        )
-        events.extend(
-            self._event("outage-ended", f"{outage.probe}: after {outage.end - outage.start:.1f} s", host=outage.host)
-            for outage in measured.ended
-        )
+        events.extend(self._outage_events(measured))
         budgeted = {name: measured.outage.get(name, 0.0) for name in self._policy.outage_budget}
         grown = {name: value for name, value in budgeted.items() if value > snapshot.outage.get(name, 0.0) + 0.05}
         if not changes and not events and not grown:
@@ -243,6 +236,25 @@ class Coordinator:
         except Conflict:
             return True
         return True
+
+    def _outage_events(self, measured: Measurement) -> list[Event]:
+        """One event a probe and look: behind a balancer a broken back-end makes an outage of every third request."""
+        events = []
+        for name in dict.fromkeys(outage.probe for outage in (*measured.began, *measured.ended)):
+            began = [outage for outage in measured.began if outage.probe == name]
+            ended = [outage for outage in measured.ended if outage.probe == name]
+            host = (began or ended)[0].host
+            if began and len(began) == len(ended):
+                last = max(outage.end - outage.start for outage in ended)
+                many = "an outage" if len(ended) == 1 else f"{len(ended)} outages"
+                text = f"{name}: {many} of at most {last:.1f} s: {_errors(ended[0])}"
+                events.append(self._event("outage-ended", text, host=host))
+            elif len(began) > len(ended):
+                events.append(self._event("outage-began", f"{name}: {_errors(began[-1])}", host=host))
+            else:
+                text = f"{name}: after {ended[0].end - ended[0].start:.1f} s"
+                events.append(self._event("outage-ended", text, host=host))
+        return events
 
     def _commit_verdicts(self, snapshot: Seen, verdicts: Sequence[Verdict]) -> bool:
         """All in one transaction: each stands for itself, and a conflict drops them all until the next look.
@@ -276,7 +288,9 @@ class Coordinator:
         pass_id, host = split_action(action)
         work = self._plan.passes[pass_id]
         name = work.id  # the planner looks estimates up by it
-        durations = {**change.durations, name: (*change.durations.get(name, ()), round(record.duration, 2))}
+        durations = dict(change.durations)
+        if self._plan.mode == "upgrade":  # how long it takes to undo a pass says nothing of the pass
+            durations[name] = (*durations.get(name, ()), round(record.duration, 2))
         if not work.rolling or self._rest_of_host(snapshot, work, host):
             return copy_of(change, durations=durations)
         release = self._plan.target if self._plan.mode == "upgrade" else self._plan.source

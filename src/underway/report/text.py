@@ -71,6 +71,8 @@ def _outages(s: Summary, width: int) -> Iterator[str]:
 
 def _outage(row: OutageRow) -> str:
     length = f"{words.duration(row.length)} ± {words.duration(row.resolution)}"
+    if row.intervals > 1:
+        length += f" in {row.intervals} intervals ({words.duration(row.down)} down)"
     return (
         f"{row.label} {words.clock(row.start, tenths=True)} {row.probe} {length}{', not over' if row.open else ''}, "
         f"{words.plural(row.failed, 'bad answer')}; {row.cause}"
