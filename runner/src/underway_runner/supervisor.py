@@ -137,7 +137,10 @@ class Supervisor:
     def _settle(self) -> bool:
         """Decide every interrupted step by answer, check or declared idempotence; False if one stays unknown."""
         history = self.history()
-        answers = self.work.ticket.get("answers", {})
+        given, token = self.work.ticket.get("answers", {}), self.work.ticket["token"]
+        # An answer was given to what had happened before the ticket was made: the next interruption is a new question.
+        asked = {**history.failed, **history.open}
+        answers = {step: word for step, word in given.items() if asked.get(step, {}).get("token", token) < token}
         for step in self.steps:
             if step in history.failed and answers.get(step) == "skip":
                 self.journal.append("skip", step=step, text="the operator's word: skip")
