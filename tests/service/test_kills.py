@@ -1,0 +1,87 @@
+"""Kill -9 of coordinator, runner, Ansible and prober; run again until done; judge by what the hosts did.
+
+Five hundred kills here, every transition and many more calls in ``scripts/nightly`` (``UNDERWAY_KILL_POINTS=all``, or a
+number for each scene). A scene runs in a process of its own, that adopts and ends whatever its victims leave behind.
+What is judged: ``support/kill_judge.py``. Not covered, and not claimed: loss of power on real disks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fast.runner.kit import Kit, effect
+from support.kill_main import NOT_RUN
+
+pytestmark = [pytest.mark.service, pytest.mark.slow]
+
+TESTS = Path(__file__).parents[1]
+POINTS = {"hosts": 250, "coordinator-calls": 110, "runner-calls": 140}
+SEED = os.environ.get("UNDERWAY_SEED", "20261121")
+
+
+def scene(name: str, directory: Path) -> dict[str, Any]:
+    """Run a scene; its counts. Fails with what is wrong."""
+    points = os.environ.get("UNDERWAY_KILL_POINTS", str(POINTS[name]))
+    command = [sys.executable, "-m", "support.kill_main", name, str(directory), "--points", points, "--seed", SEED]
+    child = subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        output, errors = child.communicate()
+    finally:
+        child.terminate()  # it ends all that it started
+        child.wait()
+    if child.returncode == NOT_RUN:
+        pytest.skip(output.strip())
+    assert child.returncode == 0, f"seed {SEED}, {points} points:\n{output}\n{errors}"
+    print(f"{name}: {output.strip()}")
+    said: dict[str, Any] = json.loads(output.splitlines()[0])
+    return said
+
+
+@pytest.mark.xdist_group("kills")
+def test_everything_is_killed_in_a_run_of_twenty_hosts(tmp_path: Path) -> None:
+    said = scene("hosts", tmp_path)
+    assert said["hosts"] == 20
+    for victim in ("coordinator", "runner", "ansible", "prober"):
+        assert said["kills"][victim] >= 5, f"{victim} was hardly killed: the faults did not bite"
+    assert said["resumed"] >= 10 and said["unknown"] >= 1, "no step was interrupted: the faults did not bite"
+    assert said["gaps"] <= said["kills"]["prober"] + 1 + said["skipped spells"]
+
+
+@pytest.mark.xdist_group("kills")
+def test_the_coordinator_is_killed_at_its_file_system_calls(tmp_path: Path) -> None:
+    said = scene("coordinator-calls", tmp_path)
+    assert said["kills"]["coordinator"] >= 80 and said["runs"] >= 2
+
+
+@pytest.mark.xdist_group("kills-of-the-runner")
+def test_the_runner_is_killed_at_its_file_system_calls(tmp_path: Path) -> None:
+    said = scene("runner-calls", tmp_path)
+    assert said["kills"]["runner"] >= 100 and said["runs"] >= 3
+
+
+def test_an_answer_is_about_one_interruption(tmp_path: Path) -> None:
+    """The operator said that a step may run again; it is interrupted again, and that is another question."""
+    log = tmp_path / "effects"
+    kit = Kit(tmp_path, [{"id": "web.upgrade.pay", "tasks": [effect(log, "pay")]}])
+    kit.enrol()
+    kit.start(1, env={"UNDERWAY_RUNNER_FAILPOINT": "after-begin"})
+    assert kit.follow(1)[1]["state"] == "none"
+    kit.start(1)
+    assert kit.follow(1)[1]["state"] == "unknown"
+    answers = {"web.upgrade.pay": "rerun"}
+    # it had its effect this time, and dies before it could say so
+    kit.start(2, env={"UNDERWAY_RUNNER_FAILPOINT": "before-end"}, answers=answers)
+    assert kit.follow(2)[1]["state"] == "none"
+    assert log.read_text().split() == ["pay"]
+    kit.start(2, answers=answers)
+    assert kit.follow(2)[1]["state"] == "unknown"
+    kit.start(3, answers={"web.upgrade.pay": "skip"})
+    assert kit.follow(3)[1]["state"] == "finished"
+    assert log.read_text().split() == ["pay"], "an old answer made a step that nobody had asked about run twice"
