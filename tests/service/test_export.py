@@ -208,11 +208,20 @@ def test_a_failed_gate_stops_the_next_batch(tmp_path: Path) -> None:
 
 
 def test_each_batch_soaks(tmp_path: Path) -> None:
-    """Two batches of computes; the pause is made once for each, and not where --tags says otherwise."""
+    """Two batches of computes: the pause is made once for each, and not where a playbook is run by hand."""
     plan = sample(str(tmp_path / "log"))
     export(replace(plan, policy=replace(plan.policy, soak=1.0)), tmp_path / "tree")
     assert play(tmp_path / "tree", "role-compute.yml").count("Pausing for 1 seconds") == 2
-    assert "Pausing" not in play(tmp_path / "tree", "role-compute.yml", "--tags", "all")
+    assert "Pausing" not in play(tmp_path / "tree", "passes/data-compute-0.yml", "--limit", "cmp1")
+
+
+def test_a_check_alone_does_nothing_else(tmp_path: Path) -> None:
+    """As the tree's README says it: by its tag, with the tree's own configuration."""
+    log = tmp_path / "log"
+    export(sample(str(log)), tmp_path / "tree")
+    by_tag = ("--limit", "ctrl1", "--tags", "check_keystone_upgrade_turn-the-link")
+    play(tmp_path / "tree", "passes/control-controller-1.yml", *by_tag, code=2)
+    assert lines(log) == []
 
 
 def test_a_stage_that_wants_approval_waits_for_it(tmp_path: Path) -> None:

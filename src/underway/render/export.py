@@ -13,7 +13,7 @@ from underway.errors import InputError
 from underway.render.batches import sizes
 from underway.render.inventory import SCRIPT, dynamic_data, static, variable_files
 from underway.render.names import leg_file, rollback_file
-from underway.render.playbook import SOAK, leg_playbook, rollback_playbook
+from underway.render.playbook import leg_playbook, rollback_playbook
 from underway.render.readme import readme
 from underway.render.seal import seal
 from underway.render.site import PASSES, site
@@ -82,10 +82,6 @@ def _settings(plan: Plan) -> bytes:
         "host_key_checking = True\n"
         "interpreter_python = auto_silent\n"
         f"forks = {min(forks, 50)}\n"
-        "\n"
-        "[tags]\n"
-        "# the pause after each batch of a rolling pass is made unless --tags says otherwise\n"
-        f"run = all,{SOAK}\n"
     ).encode()
 
 

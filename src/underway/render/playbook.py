@@ -20,8 +20,8 @@ from underway.render.yamltext import block
 
 _NOTE = "# Made by Underway. Hosts run these bytes only: their SHA-256 stands in the signed plan.\n"
 
-SOAK = "soak"
-"""The tag of the pause after a batch, which only the exported tree runs."""
+SOAK = "underway_soak"
+"""Seconds of the pause after a batch. Only site.yml of the exported tree sets it; a run watches each host itself."""
 
 
 def playbook(plan: Plan, pass_: Pass, leg: Leg) -> bytes:
@@ -41,7 +41,8 @@ def leg_playbook(variables: Variables, pass_: Pass, number: int) -> bytes:
     body, handlers = _body(variables, [plan.steps[step] for step in leg.steps])
     tasks += body
     if pass_.rolling and not leg.on and number == len(pass_.legs) - 1:
-        tasks += soak(plan)
+        pause: Task = {"name": "Soak", "ansible.builtin.pause": {"seconds": f"{{{{ {SOAK} }}}}"}}
+        tasks.append({**pause, "when": f"{SOAK} is defined"})
     return _play(f"Pass {pass_.id}, leg {number}", play, tasks, handlers)
 
 
@@ -54,14 +55,6 @@ def rollback_playbook(variables: Variables, role: str) -> bytes:
     }
     body, handlers = _body(variables, [plan.steps[step] for step in plan.rollback[role]])
     return _play(f"Roll back {role}", play, [_guard(plan), *body], handlers)
-
-
-def soak(plan: Plan) -> list[Task]:
-    """The pause after a batch of a rolling pass. Only the exported tree makes it; a run watches each host itself."""
-    if plan.policy.soak <= 0:
-        return []
-    seconds = max(1, round(plan.policy.soak))
-    return [{"name": "Soak", "ansible.builtin.pause": {"seconds": seconds}, "tags": ["never", SOAK]}]
 
 
 def sections(steps: Sequence[Step]) -> dict[tuple[str, str], int]:

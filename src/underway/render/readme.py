@@ -42,7 +42,7 @@ to go on. Every step is a tag:
 Skip steps that have finished (their tasks are above the failed one in the output). Handlers that were due when it
 failed are lost by then; raise them again by their tag, and keep `all`:
 
-    ansible-playbook {passes}/{example} --limit HOST --tags all,soak,raise_X --skip-tags step_A
+    ansible-playbook {passes}/{example} --limit HOST --tags all,raise_X --skip-tags step_A
 
 `--tags check_STEP` asks whether a step that was cut short has happened, where its author wrote a check. Then run
 what is left of `site.yml`: copy it, and delete the imports that are done.

@@ -9,7 +9,7 @@ from underway.core.model.plan import Pass, Plan, Stage
 from underway.errors import OrderImpossible
 from underway.render.batches import sizes
 from underway.render.names import leg_file
-from underway.render.playbook import soak
+from underway.render.playbook import SOAK
 from underway.render.yamltext import block
 
 PASSES = "passes"
@@ -59,19 +59,23 @@ def _entries(plan: Plan, pass_: Pass) -> list[dict[str, Any]]:
     batches = sizes(plan, pass_)
     if not batches:
         return [_held(pass_)]
+    soak = {SOAK: max(1, round(plan.policy.soak))} if pass_.rolling and plan.policy.soak > 0 else {}
     if len(pass_.legs) == 1 and not pass_.legs[0].on:
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = soak
         if len(pass_.hosts) > 1:
             values["underway_serial"] = batches[0] if len(batches) == 1 else batches
         return [_import(f"Pass {pass_.id}", leg_file(pass_, 0), values)]
     found: list[dict[str, Any]] = []
+    last = len(pass_.legs) - 1
     for host in pass_.hosts:
         for number, leg in enumerate(pass_.legs):
             where = f" on {leg.on}" if leg.on else ""
             values = {"underway_target": host} if leg.on else {"underway_hosts": host}
+            values |= soak if number == last and not leg.on else {}
             found.append(_import(f"Pass {pass_.id}, {host}, leg {number}{where}", leg_file(pass_, number), values))
-        if pass_.rolling and pass_.legs[-1].on and (pause := soak(plan)):  # else it is in the last leg's playbook
-            play = {"name": f"Soak {host} after {pass_.id}", "hosts": host, "gather_facts": False, "tasks": pause}
+        if soak and pass_.legs[last].on:
+            pause = {"name": "Soak", "ansible.builtin.pause": {"seconds": soak[SOAK]}}
+            play = {"name": f"Soak {host} after {pass_.id}", "hosts": host, "gather_facts": False, "tasks": [pause]}
             found.append(play)
     return found
 

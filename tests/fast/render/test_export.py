@@ -73,7 +73,8 @@ def test_each_batch_of_a_rolling_pass_is_followed_by_a_pause() -> None:
         found = entries(plan)[place]
         assert (found["hosts"], found["tasks"][0]["ansible.builtin.pause"]) == (host, {"seconds": 7})
     assert [name for name in names if "Soak" in name and "control/controller" not in name] == []
-    assert b"run = all,soak" in rendered(plan)["ansible.cfg"]
+    assert [name for name, values in imports(plan) if values.get("underway_soak") == 7] == ["passes/data-compute-0.yml"]
+    assert not any("underway_soak" in values for _, values in imports(sample()))
 
 
 def test_a_pass_comes_after_those_that_it_waits_for() -> None:
