@@ -14,9 +14,11 @@ from underway.core.model.event import Event
 from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
 from underway.core.model.ticket import PLAN_TYPE
+from underway.core.rollback import at_work
+from underway.core.words import some
 from underway.engine.clock import Clock, SystemClock
 from underway.engine.control import Control
-from underway.errors import InputError, RecordInvalid
+from underway.errors import InputError, RecordInvalid, Refused
 from underway.records.repository import Repository
 from underway.store.base import Store
 from underway.store.sqlite import SqliteStore
@@ -119,8 +121,20 @@ class Session:
         plan, _ = self.plan_of(run)
         return Control(self.repository, plan, run, self.clock, self.place.operator)
 
-    def start(self, plan: Plan, envelope: bytes) -> RunRecord:
-        """Record a new run. Raises AlreadyRunning."""
+    def start(self, plan: Plan, envelope: bytes, reason: str = "") -> RunRecord:
+        """Record a new run; ``reason`` is the operator's word on why.
+
+        Raises AlreadyRunning while the latest run is not over, and Refused while hosts are still at work in it though
+        it was aborted: they would be counted as free by the new one.
+        """
+        latest = self.repository.current()
+        if latest is not None and latest.state in ("done", "aborted"):
+            busy = at_work(self.repository.snapshot(latest.id))
+            if busy:
+                raise Refused(
+                    f"{some(busy)} still at work in run {latest.id}, which is {latest.state} "
+                    "('underway upgrade' without a plan follows them to their end; then start again)"
+                )
         run = RunRecord(
             id=self.clock.new_id(),
             cluster=plan.cluster,
@@ -131,7 +145,9 @@ class Session:
             started=self.clock.now(),
             mode=plan.mode,
         )
-        text = f"{plan.mode} of {plan.cluster} from {plan.source} to {plan.target}, plan {run.plan[:12]}"
+        way = (plan.source, plan.target) if plan.mode == "upgrade" else (plan.target, plan.source)
+        why = f": {reason}" if reason else ""
+        text = f"{plan.mode} of {plan.cluster} from {way[0]} to {way[1]}, plan {run.plan[:12]}{why}"
         event = Event(at=run.started, kind="run-started", actor=f"operator:{self.place.operator}", text=text)
         self.repository.create_run(run, envelope, event)
         return run

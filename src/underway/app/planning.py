@@ -49,9 +49,10 @@ def check_world(session: Session, plan: Plan) -> None:
 
 
 def make_rollback(session: Session, run: RunRecord) -> Plan:
-    """The sealed plan that brings the hosts of ``run`` back. Raises Refused after the point of no return."""
+    """The sealed plan that brings the hosts of ``run`` back, as it stands. Raises Refused (see ``rollback_plan``)."""
     plan, _ = session.plan_of(run.id)
-    return seal(rollback_plan(plan, session.repository.snapshot(run.id)))
+    seen = session.repository.snapshot(run.id)
+    return seal(rollback_plan(plan, seen, seen.policy.policy if seen.policy is not None else None))
 
 
 def sign_plan(place: Place, plan: Plan) -> bytes:

@@ -15,6 +15,7 @@ from underway.errors import (
     EXIT_INTERRUPTED,
     EXIT_WAITING,
     InputError,
+    Refused,
     UsageError,
 )
 
@@ -43,7 +44,8 @@ EXITS = {
 def upgrade(context: Context, plan_file: Path | None, yes: bool, as_json: bool, plain: bool, linger: bool) -> None:
     """Apply a saved plan, or go on with the run.
 
-    Without PLAN: go on with the run that is not finished. Ctrl-C once: start nothing more and wait for those at work. Twice: stop them too. Running again resumes.
+    Without PLAN: go on with the run that is not finished. Ctrl-C once: start nothing more and wait for those at work.
+    Twice: stop them too. Running again resumes.
     """
     run = _resume(context) if plan_file is None else _start(context, plan_file, yes)
     _drive(context, run, _mode(as_json, plain), linger)
@@ -71,7 +73,12 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
     _confirm(f"Roll back {_hosts(plan)} to {plan.source}?", yes)
     if current.state in ("running", "paused"):
         session.control(current.id).abort(f"rolled back: {reason}")
-    _drive(context, session.start(plan, sign_plan(context.place, plan)), _mode(as_json, plain), False)
+        if make_rollback(session, session.current()).digest() != plan.digest():
+            raise Refused(
+                f"hosts moved on in run {current.id} meanwhile; it is aborted now ('underway rollback' again)"
+            )
+    run = session.start(plan, sign_plan(context.place, plan), reason)
+    _drive(context, run, _mode(as_json, plain), False)
 
 
 def _mode(as_json: bool, plain: bool) -> Literal["rich", "plain", "json"]:
@@ -82,13 +89,20 @@ def _mode(as_json: bool, plain: bool) -> Literal["rich", "plain", "json"]:
 
 def _resume(context: Context) -> RunRecord:
     from underway.app.reporting import is_wound_up
+    from underway.core.rollback import at_work
+    from underway.core.words import some
 
     run = context.session.current()
     if run.state in ("done", "aborted"):
-        if not is_wound_up(context.session, run):
+        busy = at_work(context.session.repository.snapshot(run.id))
+        if not busy and not is_wound_up(context.session, run):
             return run
-        raise InputError(f"run {run.id} is {run.state}: nothing to resume (give a plan to start another)")
-    echo(f"going on with run {run.id} ({run.source} to {run.target})", error=True)
+        if not busy:
+            raise InputError(f"run {run.id} is {run.state}: nothing to resume (give a plan to start another)")
+        echo(f"run {run.id} is {run.state}: nothing new starts; following {some(busy)} to the end", error=True)
+        return run
+    way = f"back to {run.source}" if run.mode == "rollback" else f"{run.source} to {run.target}"
+    echo(f"going on with run {run.id} ({way})", error=True)
     return run
 
 

@@ -64,7 +64,8 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
         groups = [group for group in found.waiting if group.kind not in TOLD]
         yield from _part("Waiting", [waiting(str(group), group.count, group.hosts) for group in groups], width)
     elif found.behind:
-        yield from _part("Not on the new release", [words.some(found.behind, 8)], width)
+        title = "Not back on the old release" if found.mode == "rollback" else "Not on the new release"
+        yield from _part(title, [words.some(found.behind, 8)], width)
     yield from _part("Outages", outages(found, now), width)
     if found.commands:
         yield from _title("What to do")
@@ -92,7 +93,8 @@ def _end(found: Outlook, ended: float, started: float, now: float) -> str:
 def hosts(found: Outlook) -> str:
     """Hosts by state, those that need a look first."""
     held = f", {len(found.held)} held" if found.held else ""
-    return ", ".join(f"{words.count(found.hosts[s])} {s}" for s in ORDER if s in found.hosts) + held
+    told = (f"{words.count(found.hosts[s])} {words.host_word(s, found.mode)}" for s in ORDER if s in found.hosts)
+    return ", ".join(told) + held
 
 
 def stages(found: Outlook, decision: Decision) -> str:

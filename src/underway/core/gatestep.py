@@ -17,6 +17,11 @@ PLACES: tuple[Phase, ...] = ("verify", "undrain", "upgrade")
 """Where the gate is put: at the end of the last of a visit's phases that runs on each host itself."""
 
 
+def gate_id(service: str) -> str:
+    """The id of the step that a service's gate becomes."""
+    return f"{service}.verify.gate"
+
+
 def with_gates(catalogue: Catalogue) -> Catalogue:
     """The catalogue with each gate turned into a step; services without a gate are the same objects."""
     services = {name: _with_gate(service) for name, service in catalogue.services.items()}
@@ -27,7 +32,7 @@ def _with_gate(service: Service) -> Service:
     if service.gate is None:
         return service
     step = Step(
-        id=f"{service.name}.verify.gate",
+        id=gate_id(service.name),
         name=f"ask whether {service.name} is healthy here",
         service=service.name,
         phase="verify",

@@ -16,15 +16,15 @@ class Visit:
 
     ``known`` is false for a pass that a stage names and the plan does not have: nobody can finish it, so what comes
     after it waits (a decision holds where it does not know). ``executors``: hosts that execute a leg for others
-    (balancers).
+    (balancers). ``undoes``: it is a rollback's, for hosts that may be ill because of what it undoes.
     """
 
     __slots__ = (
         "after", "canaries", "executors", "hosts", "id", "index", "known", "members", "once", "p50", "p90",
-        "places", "prefix", "role", "rolling", "stage",
+        "places", "prefix", "role", "rolling", "stage", "undoes",
     )  # fmt: skip
 
-    def __init__(self, index: int, stage: int, name: str, work: Pass | None) -> None:
+    def __init__(self, index: int, stage: int, name: str, work: Pass | None, undoes: bool) -> None:
         self.index = index
         self.stage = stage
         self.id = name
@@ -40,6 +40,7 @@ class Visit:
         self.p50 = work.p50 if work else 0.0
         self.p90 = work.p90 if work else 0.0
         self.executors: tuple[str, ...] = tuple(dict.fromkeys(leg.on for leg in work.legs if leg.on)) if work else ()
+        self.undoes = undoes
         self.places: dict[str, int] | None = None
 
     def place(self, host: str) -> int:
@@ -65,7 +66,7 @@ class Layout:
             for name in dict.fromkeys(stage.passes):
                 if name in self.visits:
                     continue  # a pass belongs to the first stage that names it
-                visit = Visit(len(self.visits), number, name, plan.passes.get(name))
+                visit = Visit(len(self.visits), number, name, plan.passes.get(name), plan.mode == "rollback")
                 self.visits[name] = visit
                 found.append(visit)
             by_stage.append(tuple(found))

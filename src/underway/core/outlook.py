@@ -17,6 +17,7 @@ from underway.core.model.sample import Outage
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import BUSY, TROUBLED, ActionState, Hold
 from underway.core.progress import Progress, Waiting, progress
+from underway.core.rollback import past_no_return
 from underway.core.rows import HostState, Verdict
 from underway.core.summary import host_state
 
@@ -101,6 +102,7 @@ class Outlook:
     progress: Progress
     commands: tuple[Command, ...]
     extras: Extras = field(default_factory=Extras)
+    mode: str = "upgrade"
 
 
 def outlook(plan: Plan, snapshot: Snapshot, decision: Decision, extras: Extras | None, now: float) -> Outlook:
@@ -116,6 +118,7 @@ def outlook(plan: Plan, snapshot: Snapshot, decision: Decision, extras: Extras |
     made = extras.progress or progress(plan, snapshot, decision, now, extras.policy)
     found = Outlook(
         verdict=verdict,
+        mode=plan.mode,
         why=words.clean(why),
         behind=behind,
         hosts=hosts,
@@ -246,7 +249,7 @@ def _commands(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook
             break
     if idle:
         yield Command("underway upgrade", "no coordinator is at work: go on from where it stopped")
-    if open_trouble and not _past_no_return(plan, snapshot):
+    if open_trouble and plan.mode == "upgrade" and past_no_return(plan, snapshot) is None:
         yield Command("underway rollback --reason TEXT", "or bring all hosts back to " + plan.source)
 
 
@@ -260,13 +263,3 @@ def _for_trouble(trouble: Sequence[Trouble]) -> Iterator[Command]:
         yield Command(f"underway skip {row.host} --reason TEXT", "or go on without it; it stays as it is")
     if len(trouble) > NAMED:
         yield Command("underway retry HOST", f"and so for {words.plural(len(trouble) - NAMED, 'more host')} in trouble")
-
-
-def _past_no_return(plan: Plan, snapshot: Snapshot) -> bool:
-    return any(
-        snapshot.state(action_id(pass_id, host)) != "pending"
-        for stage in plan.stages
-        if stage.point_of_no_return
-        for pass_id in stage.passes
-        for host in plan.passes[pass_id].hosts
-    )

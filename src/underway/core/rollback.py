@@ -1,28 +1,39 @@
 """The plan that brings hosts back to the old release. Pure.
 
 A rollback is an ordinary run with its own plan (TRUST.md §2, 47): drained, undone by the services' ``rollback`` phases,
-undrained and soaked under the same limits, in the reverse order. It is possible until the point of no return; expanded
-schemas and prepared environments stay, as the old release runs with them.
+undrained, asked by the services' gates and soaked under the limits in force, in the reverse order. It is possible until
+the point of no return; expanded schemas and prepared environments stay, as the old release runs with them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from underway.core.estimates import timed
+from underway.core.gatestep import gate_id
 from underway.core.model.base import replace
-from underway.core.model.plan import Edge, Leg, Pass, Plan, Stage, action_id
+from underway.core.model.plan import Edge, Leg, Pass, Plan, Stage, action_id, split_action
+from underway.core.model.policy import Policy
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import BUSY
+from underway.core.words import some
 from underway.errors import Refused
 
 
-def rollback_plan(plan: Plan, snapshot: Snapshot) -> Plan:
+def rollback_plan(plan: Plan, snapshot: Snapshot, policy: Policy | None = None) -> Plan:
     """The plan that undoes what ``plan`` did so far, by the states in ``snapshot``; not sealed yet.
 
-    Raises Refused after the point of no return, while a host is at work, for a role without a ``rollback`` phase, and
-    where no host was changed.
+    ``policy`` is the one in force where it was changed during the run. Raises Refused after the point of no return,
+    while a host is at work, for a role without a ``rollback`` phase, and where no host was changed.
     """
     if plan.mode == "rollback":
         raise Refused("the current run is a rollback itself; make a new plan to go forward")
-    _before_the_point_of_no_return(plan, snapshot)
+    if (action := past_no_return(plan, snapshot)) is not None:
+        raise Refused(f"the point of no return is passed: {action} is {snapshot.state(action)}; go forward instead")
+    if busy := at_work(snapshot):
+        last = "" if snapshot.run.state == "aborted" else "'underway pause', then "
+        follow = f"{last}'underway upgrade' follows them to their end; try again"
+        raise Refused(f"{some(busy)} at work in run {snapshot.run.id}: {follow}")
     passes: dict[str, Pass] = {}
     stages: list[Stage] = []
     for stage in reversed(plan.stages):
@@ -38,7 +49,7 @@ def rollback_plan(plan: Plan, snapshot: Snapshot) -> Plan:
         raise Refused(f"no host was taken to {plan.target} yet: there is nothing to roll back")
     return replace(
         plan, mode="rollback", stages=tuple(stages), passes=passes, losses=(), warnings=(), rollback={},
-        inputs={"rollback-of": plan.digest()},
+        policy=policy or plan.policy, inputs={"rollback-of": plan.digest()},
     )  # fmt: skip
 
 
@@ -46,45 +57,66 @@ def _after(earlier: Pass, later: Pass) -> Edge:
     return Edge(before=earlier.id, after=later.id, reason="a rollback goes in the reverse order of the upgrade")
 
 
-def _before_the_point_of_no_return(plan: Plan, snapshot: Snapshot) -> None:
+def past_no_return(plan: Plan, snapshot: Snapshot) -> str | None:
+    """The first action at or after the point of no return that was begun; None: the old release can still run."""
     passed = False
     for stage in plan.stages:
         passed |= stage.point_of_no_return
+        if not passed:
+            continue
         for pass_id in stage.passes:
             for host in plan.passes[pass_id].hosts:
-                state = snapshot.state(action_id(pass_id, host))
-                if passed and state != "pending":
-                    raise Refused(
-                        f"the point of no return is passed: {action_id(pass_id, host)} is {state}; go forward instead"
-                    )
-                if state in BUSY:
-                    raise Refused(
-                        f"{host} is at work ({pass_id}): 'underway pause', wait until it has finished, try again"
-                    )
+                if _was_begun(snapshot, action_id(pass_id, host)):
+                    return action_id(pass_id, host)
+    return None
+
+
+def at_work(snapshot: Snapshot) -> tuple[str, ...]:
+    """Hosts that a run still has at work, whatever became of the run; in the order of their names."""
+    return tuple(sorted({split_action(name)[1] for name, record in snapshot.actions.items() if record.state in BUSY}))
+
+
+def _was_begun(snapshot: Snapshot, action: str) -> bool:
+    """Whether a host may have done some of an action; one that was waived before it began has not."""
+    record = snapshot.actions.get(action)
+    return record is not None and (record.attempt > 0 if record.state == "skipped" else record.state != "pending")
 
 
 def _undo(plan: Plan, work: Pass, snapshot: Snapshot) -> Pass | None:
     """The pass that undoes ``work`` on the hosts that it had begun on, or None."""
     if not work.rolling:
         return None
-    hosts = tuple(
-        host for host in reversed(work.hosts) if snapshot.state(action_id(work.id, host)) not in ("pending", "skipped")
-    )
+    hosts = tuple(host for host in reversed(work.hosts) if _was_begun(snapshot, action_id(work.id, host)))
     if not hosts:
         return None
     undo = tuple(step for step in plan.rollback.get(work.role, ()) if plan.steps[step].service in work.services)
-    without = sorted(set(work.services) - {plan.steps[step].service for step in undo})
+    without = sorted(_services(plan, work, "upgrade") - {plan.steps[step].service for step in undo})
     if without:
-        raise Refused(f"role {work.role} cannot be rolled back: {', '.join(without)} has no rollback phase")
-    legs = (*_phase(plan, work, "drain"), Leg(steps=undo), *_phase(plan, work, "undrain"))
-    return replace(work, hosts=hosts, legs=_joined(legs), after=(), canaries=0, why="undoes the upgrade of these hosts")
+        raise Refused(f"role {work.role} cannot be rolled back: no rollback phase in {some(without)}")
+    gates = {gate_id(service) for service in work.services}
+    asked = _only(work, {step for leg in work.legs for step in leg.steps} & gates)
+    own = (Leg(steps=undo),) if undo else ()
+    legs = _joined((*_phase(plan, work, "drain"), *own, *_phase(plan, work, "undrain"), *asked))
+    undone = replace(work, hosts=hosts, legs=legs, after=(), canaries=0, why="undoes the upgrade of these hosts")
+    p50, p90, basis = timed(undone, plan.steps, {})
+    return replace(undone, p50=p50, p90=p90, basis=basis)
+
+
+def _services(plan: Plan, work: Pass, phase: str) -> set[str]:
+    found = (plan.steps[step] for leg in work.legs for step in leg.steps)
+    return {step.service for step in found if step.phase == phase}
 
 
 def _phase(plan: Plan, work: Pass, phase: str) -> tuple[Leg, ...]:
     """The legs of ``work`` with the steps of one phase only."""
+    return _only(work, {step for leg in work.legs for step in leg.steps if plan.steps[step].phase == phase})
+
+
+def _only(work: Pass, wanted: Collection[str]) -> tuple[Leg, ...]:
+    """The legs of ``work`` with some of its steps only."""
     found = []
     for leg in work.legs:
-        steps = tuple(step for step in leg.steps if plan.steps[step].phase == phase)
+        steps = tuple(step for step in leg.steps if step in wanted)
         if steps:
             found.append(Leg(steps=steps, on=leg.on))
     return tuple(found)

@@ -6,7 +6,7 @@ Assumptions
     2. The plan is the frozen inventory: hosts that are silent, held or failed are in it (D3). A health record stands
        until it is written anew; a host that cannot be asked has a record that says unhealthy.
     3. ``now`` is the clock that wrote ``claimed``, ``started`` and ``finished``.
-    4. ``run.mode`` is not looked at: a rollback has a plan of its own.
+    4. ``run.mode`` is not looked at: a rollback has a plan of its own, whose mode tells.
 
 Invariants (each a property test in ``tests/fast/rules``; each row below has a mutant that they kill)
     I1  A grant never takes a host while the unavailable ones and it exceed the limit of its role, a group, its failure
@@ -25,9 +25,10 @@ Invariants (each a property test in ``tests/fast/rules``; each row below has a m
     A decision depends on nothing but its arguments, and ``Decider`` gives the same ones with less work.
 
 Choices
-    - A host that is unhealthy before its turn is not started: it would hide whether the upgrade broke it. The operator
-      makes it healthy, or waives it. An action that failed is started again only on the word *retry*; the host is
-      counted already, so that adds nothing, but it does not start over an exceeded limit either.
+    - A host that is unhealthy before its turn is not started: it would hide whether the upgrade broke it. The
+      operator makes it healthy, or waives it. A rollback starts it: what is undone may be why it is ill. An action
+      that failed is started again only on the word *retry*; the host is counted already, so that adds nothing, but it
+      does not start over an exceeded limit either.
     - A host that was done and fell ill stops what is ordered after it, also the next stage. Not so while it has another
       action open (then it is that action's illness, and uses its slot), nor when the operator waived a part of its
       work: that is how to go on without a host that is lost.

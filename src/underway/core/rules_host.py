@@ -122,7 +122,7 @@ def _unhealthy(facts: HostFacts) -> bool:
 
 
 def is_unhealthy_before(facts: HostFacts) -> bool:
-    return _unhealthy(facts) and not facts.retry and any(visit.rolling for visit in facts.todo)
+    return _unhealthy(facts) and not facts.retry and any(visit.rolling and not visit.undoes for visit in facts.todo)
 
 
 def say_unhealthy_before(facts: HostFacts) -> Said:
@@ -168,7 +168,7 @@ HOST_ROWS: tuple[Rule[HostFacts], ...] = (
     Rule("at-work", "at-work", is_at_work, say_at_work),
     # An operator's hold is never overridden (P5), so it is the reason whatever else would be.
     Rule("held", "held", is_held, say_held),
-    # An upgrade of a sick host hides whether the upgrade broke it; the word retry overrides.
+    # An upgrade of a sick host hides whether the upgrade broke it; the word retry overrides. A rollback is the cure.
     Rule("unhealthy-before", "host-unhealthy", is_unhealthy_before, say_unhealthy_before),
     # Upgraded and broken (D4): not this host but those after it wait for this.
     Rule("unhealthy-idle", "host-unhealthy", is_unhealthy_idle, say_unhealthy_idle),

@@ -144,7 +144,7 @@ class Judge:
             waits = state in TROUBLE and self.record(other, host).retry
             if other.id != work.id and host in other.hosts and state in (*BUSY, *TROUBLE) and not waits:
                 found.append(f"I4 another of its actions is {state}")
-        if self.sick(host) and work.rolling and not self.retry(host):
+        if self.sick(host) and work.rolling and not self.retry(host) and self.plan.mode == "upgrade":
             found.append("unhealthy before its turn")
         canaries = work.hosts[: work.canaries]
         if host not in canaries and not all(self.well_done(work, canary) for canary in canaries):
@@ -274,7 +274,7 @@ class Judge:
 
     def _reasons(self, decision: Decision) -> list[str]:
         found = []
-        present = self.present
+        present, undoing = self.present, self.plan.mode == "rollback"
         for host, reason in decision.reasons.items():
             mine = [(n, w, self.record(w, host)) for n, w in self.stage_passes() if host in w.hosts]
             opened = [r for _, _, r in mine if not (r.retry and r.state in TROUBLE)]
@@ -298,7 +298,7 @@ class Judge:
                 wanted = {"at-work"}
             elif host in self.snapshot.holds and left:
                 wanted = {"held"}
-            elif self.sick(host) and (not now or (any(w.rolling for w in now) and not self.retry(host))):
+            elif self.sick(host) and (not now or (not undoing and any(w.rolling for w in now) and not self.retry(host))):
                 wanted = {"host-unhealthy"}
             elif not now and waived:
                 wanted = {"skipped"}

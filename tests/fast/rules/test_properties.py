@@ -33,6 +33,11 @@ def test_no_schedule_breaks_a_promise() -> None:
         assert not violations(seed, decide)
 
 
+def test_no_schedule_of_a_rollback_breaks_a_promise() -> None:
+    for seed in range(50_000, 50_000 + SCHEDULES // 5):
+        assert not violations(seed, decide, mode="rollback")
+
+
 def test_the_schedules_are_worth_something() -> None:
     """Grants, halts, gates and finished runs occur: a world in which nothing happens would prove nothing."""
     kinds: dict[str, int] = {}

@@ -256,6 +256,13 @@ def test_unhealthy_before_its_turn() -> None:
     assert "repair it, or underway skip web1" in reason.sentence
 
 
+def test_a_rollback_starts_a_host_that_is_ill() -> None:
+    """What is undone may be why it is ill. It uses a slot already, so the others wait."""
+    plan = replace(one_role(2, limit=1), mode="rollback")
+    assert [grant.host for grant in look(plan, seen(sick=["web2"])).grants] == ["web2"]
+    assert why("web1", plan, seen(sick=["web2"])).kind == "role-limit"
+
+
 def test_holds_pause_abort_and_the_end() -> None:
     plan = one_role(2)
     assert why("web1", plan, seen(held=["web1"])).sentence == "held by ana: disk (underway release web1)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from random import Random
+from typing import Literal
 
 from fast.rules.fleets import RUN, make_pass, make_plan, names
 from fast.rules.oracle import BUSY, TROUBLE, Judge
@@ -228,12 +229,15 @@ class World:
 SAFETY = re.compile(r"(I[1-5] |P[57] |canary|window$|approval$|parallel$|once$|executor |executes |domains at once)")
 
 
-def violations(seed: int, decide: Decide, steps: int = 60, safety: bool = False) -> list[str]:
+def violations(
+    seed: int, decide: Decide, steps: int = 60, safety: bool = False, mode: Literal["upgrade", "rollback"] = "upgrade"
+) -> list[str]:
     """Run one seeded schedule under ``decide``; the violations of the first decision that has any, else none.
 
     ``safety``: only those that do harm (a start that a promise forbids, a slot freed), not a wrong reason or a wait.
     """
     world = World(seed)
+    world.plan = replace(world.plan, mode=mode)
     for number in range(steps):
         snapshot = world.snapshot()
         decision = decide(world.plan, snapshot, world.policy, world.now)
