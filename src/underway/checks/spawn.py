@@ -39,7 +39,7 @@ class ProberProcess:
 
     def ensure(self) -> None:
         """Start the prober unless one is at work. Raises ExecutorError where it ends again and again."""
-        if not self._probes or self._alive():
+        if not self._probes or self._alive() or self._adopt():
             return
         if self._child is not None:
             if self._child.wait() == 2:
@@ -64,7 +64,7 @@ class ProberProcess:
 
     def stop(self) -> None:
         """End the prober, whichever process started it, and wait for its last samples."""
-        pid = self._running_pid()
+        pid = self._running_pid() or self._adopt()
         if not pid:
             return
         self._stop.touch()
@@ -83,15 +83,30 @@ class ProberProcess:
             return self._child.poll() is None
         return bool(self._running_pid())
 
+    def _adopt(self) -> int:
+        """Find a prober of this run that nobody noted (who started it was killed before it could), and note it."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and self._is_ours(int(entry.name)):
+                self._pid.write_text(entry.name)
+                self._child = None
+                return int(entry.name)
+        return 0
+
     def _running_pid(self) -> int:
         """The pid of the run's prober, 0 where none is at work; a pid that is another program's does not count."""
         try:
             pid = int(self._pid.read_text())
+        except (OSError, ValueError):
+            return 0
+        return pid if self._is_ours(pid) else 0
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, ValueError, IndexError):
-            return 0
-        return pid if os.fsencode(self._out) in words and state != "Z" else 0
+        except (OSError, IndexError):
+            return False
+        return os.fsencode(self._out) in words and state != "Z"
 
     def _last_words(self) -> str:
         try:
