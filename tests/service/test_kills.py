@@ -11,6 +11,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import pytest
 
 from fast.runner.kit import Kit, effect
 from support.kill_main import NOT_RUN
+from underway.checks.spawn import ProberProcess
+from underway.core.model.cluster import Probe
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -85,3 +89,30 @@ def test_an_answer_is_about_one_interruption(tmp_path: Path) -> None:
     kit.start(3, answers={"web.upgrade.pay": "skip"})
     assert kit.follow(3)[1]["state"] == "finished"
     assert log.read_text().split() == ["pay"], "an old answer made a step that nobody had asked about run twice"
+
+
+def test_a_prober_that_nobody_noted_is_found(tmp_path: Path) -> None:
+    """The coordinator was killed after it had started the prober and before it had written down its number."""
+    probes = {"web": Probe(name="web", kind="tcp", address="127.0.0.1:9", every=1.0)}
+    first = ProberProcess(probes, tmp_path)
+    first.ensure()
+    try:
+        pid = int((tmp_path / "prober.pid").read_text())
+        wait_until(lambda: (tmp_path / "samples" / "prober.jsonl").exists())
+        (tmp_path / "prober.pid").write_text("")
+        second = ProberProcess(probes, tmp_path)
+        for _ in range(20):
+            second.ensure()  # a second prober would be refused the file, and end, and be started again, and so on
+        assert (tmp_path / "prober.pid").read_text() == str(pid)
+        (tmp_path / "prober.pid").unlink()
+        ProberProcess({}, tmp_path).stop()
+        wait_until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None)
+    finally:
+        first.stop()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, "waited for 60 s"
+        time.sleep(0.02)

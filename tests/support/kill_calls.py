@@ -1,7 +1,7 @@
 """Kill -9 at file system calls: strace kills the process as it enters the n-th call of a name.
 
-Only the process in question is traced: of the coordinator the thread that commits and writes, of the runner the call that
-takes the ticket and the pass that it detaches (strace lets go of them at ``execve``: Ansible is not traced). Points come
+Only the process in question is traced: of the coordinator the thread that commits and writes, of the runner the call
+that takes the ticket and the pass that it detaches (strace lets go at ``execve``: Ansible is not traced). Points come
 one after the other in the same run: the process that is started after a kill is killed at the next point; when
 the run is done it is judged, and the next begins afresh.
 """

@@ -1,8 +1,8 @@
-"""``python -m support.kill_main SCENE DIRECTORY [--points N|all] [--seed N]``: one scene of kills, in a process of its own.
+"""``python -m support.kill_main SCENE DIRECTORY [--points N|all] [--seed N]``: one scene of kills, in its own process.
 
 Scenes: ``hosts`` (20 hosts, everything is killed), ``coordinator-calls`` and ``runner-calls`` (at file system calls).
-Prints the counts as one line of JSON, and what is wrong as sentences after it. Exit code 0: nothing is wrong, 1: something
-is, 77: did not run, with the reason. Ends every process that it started, also when it is ended itself (SIGTERM).
+Prints the counts as one line of JSON, and what is wrong as sentences after it. Exit code 0: nothing is wrong, 1:
+something is, 77: did not run, with the reason. Ends every process that it started, also when it is ended itself (SIGTERM).
 """
 
 from __future__ import annotations

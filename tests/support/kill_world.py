@@ -2,8 +2,8 @@
 
 Each host has a directory for its runner and a directory that stands for the machine: ``effects`` (a line for each time
 that a step really did something: written by the steps, unknown to journal and store) and small files of state. Role
-``node`` runs the service ``app``: a step that is idempotent and notifies a handler, one with a check, one that verifies.
-Role ``teller`` runs ``pay``: one step with neither, whose interruption only an operator can settle.
+``node`` runs the service ``app``: a step that is idempotent and notifies a handler, one with a check, one that
+verifies. Role ``teller`` runs ``pay``: one step with neither, whose interruption only an operator can settle.
 
 The runner is started through ``runner-python``, the hosts' interpreter as ``cluster.yaml`` names it: it takes the first
 order from the host's queue, if there is one, and starts the runner under it (a failpoint of the runner, or strace).
@@ -54,7 +54,7 @@ phases:
       idempotent: true
       tasks:
         - name: Fetch
-          ansible.builtin.raw: "echo bits of {{ underway_release_to }} > {{ root }}/bits && echo fetch >> {{ root }}/effects"
+          ansible.builtin.raw: "echo {{ underway_release_to }} > {{ root }}/bits && echo fetch >> {{ root }}/effects"
   upgrade:
     - step: turn
       idempotent: true
@@ -103,7 +103,11 @@ class Web:
             def log_message(self, *_: Any) -> None:
                 return
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                """Whoever asked was killed before the answer came."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -115,7 +119,7 @@ class Web:
 
 
 class World:
-    """A cluster in ``root``; ``nodes`` hosts of role node and ``tellers`` of role teller; the limit of each is 5, or all but one."""
+    """A cluster in ``root``: ``nodes`` hosts of role node, ``tellers`` of role teller; each has a limit of 5 at most."""
 
     def __init__(self, root: Path, nodes: int, tellers: int, port: int) -> None:
         self.root = root

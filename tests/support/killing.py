@@ -1,8 +1,8 @@
 """Kills with -9 what does the work of a run, at its transitions, and starts it again until the run is done.
 
 This process adopts whatever its victims leave behind (``PR_SET_CHILD_SUBREAPER``): so it sees how each runner ended,
-knows when nothing is left, and at its own end ends everything by number. It follows the store's audit (coordinator), the
-hosts' journals (Ansible, runner) and its own clock (prober); kills of the runner right before and after a journal line
+knows when nothing is left, and at its own end ends everything by number. It follows the store's audit (coordinator),
+the hosts' journals (Ansible, runner) and its own clock (prober); kills of the runner right before and after a journal line
 are failpoints, handed out by the hosts' interpreter (``kill_world``).
 """
 # ruff: noqa: TID251
@@ -56,7 +56,7 @@ def started(pid: int) -> int | None:
 def descendants() -> list[int]:
     """Every process under this one, zombies apart."""
     parents: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
+    for entry in os.listdir("/proc"):  # noqa: PTH208  names only, and many
         if entry.isdigit():
             with contextlib.suppress(OSError):
                 fields = Path(f"/proc/{entry}/stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -89,7 +89,7 @@ def end_descendants() -> int:
 
 def reap(keep: int = 0) -> list[tuple[int, int]]:
     """Children that ended, as (pid, status); ``keep`` is left for its owner."""
-    found = []
+    found: list[tuple[int, int]] = []
     with contextlib.suppress(ChildProcessError):
         while (seen := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if seen.si_pid == keep:
