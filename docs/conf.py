@@ -12,9 +12,9 @@ from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from changelog import unreleased  # noqa: E402  beside this file
+from changelog import unreleased
 
-from underway import __version__  # noqa: E402
+from underway import __version__
 
 project = "Underway"
 author = "The Underway developers"
@@ -36,7 +36,8 @@ html_copy_source = False
 
 def _with_fragments(_app: Sphinx, name: str, source: list[str]) -> None:
     if name == "changelog":
-        source[0] = source[0].replace("<!-- fragments of changes/ -->", unreleased(Path(__file__).parents[1] / "changes"))
+        fragments = Path(__file__).parents[1] / "changes"
+        source[0] = source[0].replace("<!-- fragments of changes/ -->", unreleased(fragments))
 
 
 def setup(app: Sphinx) -> None:

@@ -1,4 +1,4 @@
-"""Every example of the documentation is done as written; the pages build without a warning and load nothing from outside."""
+"""Every example of the documentation is done as written; pages build without a warning and load nothing foreign."""
 
 from __future__ import annotations
 
@@ -76,7 +76,21 @@ def test_a_wrong_example_is_noticed(tmp_path: Path, reader: Reader) -> None:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("html")
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E", "-b", "html", DOCS, out, "-d", out / ".trees"],
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-W",
+            "--keep-going",
+            "-q",
+            "-E",
+            "-b",
+            "html",
+            DOCS,
+            out,
+            "-d",
+            out / ".trees",
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -1,20 +1,22 @@
 """The examples of a page of the documentation, run in order as a reader would.
 
-- A ``console`` block: lines that begin with ``$ `` are commands (``> `` continues one), the lines below are what they print.
-  ``...`` in a line stands for anything, a line ``...`` for any number of lines; without expected lines the output is free.
-  A command that does not exit with 0 must be followed by ``$ echo $?``.
-- A ``yaml`` block whose first line is ``# FILE (whole)`` is written; ``# FILE`` replaces or adds these top-level keys of the
-  file (``# FILE (only shown)``: checked against a copy). After each of them the cluster must load without a mistake.
+- A ``console`` block: lines that begin with ``$ `` are commands (``> `` continues one), the lines below are what they
+  print. ``...`` in a line stands for anything, a line ``...`` for any number of lines; without expected lines the
+  output is free. A command that does not exit with 0 must be followed by ``$ echo $?``.
+- A ``yaml`` block whose first line is ``# FILE (whole)`` is written; ``# FILE`` replaces or adds these top-level keys
+  of the file (``# FILE (only shown)``: checked, then taken back). After each the cluster must load without a mistake.
 - ``% $ COMMAND`` (a comment, not shown) prepares what the page takes for granted.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +29,7 @@ BIN = TOP / ".venv/bin"
 LONGEST = 240.0
 """Seconds that one command may take; the machine may be busy."""
 
-_BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$|^% (\$ [^\n]*)$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$|^% (\$ [^\n]*)$", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"# (?P<file>[\w./-]+)(?: \((?P<how>whole|only shown)\))?\n")
 
 
@@ -60,7 +62,7 @@ def items(page: Path) -> list[Item]:
     found: list[Item] = []
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
-        language, body, hidden = match[1], match[2], match[3]
+        language, body, hidden = match[2], textwrap.dedent(match[3] or ""), match[4]
         if hidden:
             found.append(Command(hidden[2:], None, line, hidden=True))
         elif language == "console":
@@ -70,6 +72,9 @@ def items(page: Path) -> list[Item]:
             if named is None:
                 raise ValueError(f"{page}:{line}: a yaml example begins with '# FILE' or '# FILE (whole)'")
             found.append(File(named["file"], body[named.end() :], named["how"] or "piece", line))
+        elif language == "json":
+            for part in body.strip().split("\n\n"):
+                json.loads(part)
         elif language not in ("text", "", "{contents}", "{click}", "{toctree}", "{glossary}", "{image}"):
             raise ValueError(f"{page}:{line}: nobody checks a block of {language!r} (use console, yaml or text)")
     return found
@@ -150,7 +155,8 @@ class Reader:
                 start_new_session=True,
             )
             try:
-                self.code = process.wait(timeout=LONGEST)
+                code = process.wait(timeout=LONGEST)
+                self.code = code if code >= 0 else 128 - code  # as a shell says it
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

@@ -95,7 +95,8 @@ class Session:
     @cached_property
     def repository(self) -> Repository:
         """The typed records over the store."""
-        return Repository(self.store, self.place.cluster_name())
+        name = self.place.cluster_name()  # first: where nothing was planned, no store is made
+        return Repository(self.store, name)
 
     def current(self) -> RunRecord:
         """The latest run. Raises InputError where there was none."""

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from underway.app.place import Place, Session
+    from underway.errors import Problem
+
+T = TypeVar("T")
 
 
 class Context:
@@ -35,6 +41,16 @@ class Context:
         click.get_current_context().call_on_close(session.close)
         return session
 
+    def look(self, ask: Callable[[Session], T]) -> T:
+        """The answer of one look at the opened place, which is closed again; for use outside of commands."""
+        from underway.app.place import Session
+
+        session = Session(self.place)
+        try:
+            return ask(session)
+        finally:
+            session.close()
+
 
 pass_context = click.make_pass_decorator(Context)
 
@@ -47,6 +63,11 @@ def echo(text: str = "", error: bool = False) -> None:
 def echo_json(value: Any) -> None:
     """Print a value for machines: one JSON document."""
     click.echo(json.dumps(value, indent=1, sort_keys=True, default=str))
+
+
+def shown(problem: Problem) -> str:
+    """A mistake in a file as a line; its path as seen from the current directory."""
+    return str(problem).removeprefix(f"{Path.cwd()}/")
 
 
 def width() -> int:

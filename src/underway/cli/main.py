@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from underway import __version__
-from underway.cli.context import Context, pass_context
+from underway.cli.context import Context, pass_context, shown
 from underway.errors import EXIT_BROKEN, FileProblems, UnderwayError
 
 COMMANDS = {
@@ -108,16 +108,16 @@ def run() -> None:
         click.echo("stopped; nothing was changed", err=True)
         sys.exit(2)
     except click.NoSuchOption as error:
-        if error.option_name in GLOBAL_OPTIONS:
-            error.message += f" (give it before the command: underway {error.option_name} ...)"
         error.show()
+        if error.option_name in GLOBAL_OPTIONS:
+            click.echo(f"It stands before the command: underway {error.option_name} ...", err=True)
         sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except FileProblems as error:
         for problem in error.problems:
-            click.echo(str(problem), err=True)
+            click.echo(shown(problem), err=True)
         click.echo(f"{_count(error)}; nothing was changed", err=True)
         sys.exit(error.exit_code)
     except UnderwayError as error:

@@ -63,6 +63,7 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
     Refused after the point of no return.
     """
     from underway.app.planning import make_rollback, sign_plan
+    from underway.app.running import wind_up
     from underway.core.preview import tree
 
     session = context.session
@@ -78,6 +79,7 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
                 f"hosts moved on in run {current.id} meanwhile; it is aborted now ('underway rollback' again)"
             )
     run = session.start(plan, sign_plan(context.place, plan), reason)
+    wind_up(session, current)
     _drive(context, run, _mode(as_json, plain), False)
 
 
@@ -108,6 +110,8 @@ def _resume(context: Context) -> RunRecord:
 
 def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
     from underway.app.planning import check_world, read_plan
+    from underway.app.reporting import is_wound_up
+    from underway.app.running import wind_up
 
     session = context.session
     plan, envelope = read_plan(context.place, plan_file)
@@ -121,7 +125,10 @@ def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
     check_world(session, plan)
     echo(f"plan {plan.digest()[:12]}: {plan.cluster}, {_hosts(plan)}, {plan.source} to {plan.target}", error=True)
     _confirm("Start the upgrade?", yes)
-    return session.start(plan, envelope)
+    run = session.start(plan, envelope)
+    if current is not None and not is_wound_up(session, current):
+        wind_up(session, current)
+    return run
 
 
 def _hosts(plan: Plan) -> str:

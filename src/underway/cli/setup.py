@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from pathlib import Path
 
 import click
 
-from underway.cli.context import Context, echo, echo_json, pass_context
+from underway.cli.context import Context, echo, echo_json, pass_context, shown
 from underway.errors import FileProblems, InputError, Refused
 
 
@@ -53,6 +55,7 @@ def validate(context: Context, strict: bool, as_json: bool) -> None:
     Reads the cluster file, the catalogue and the releases. No host is asked anything.
     """
     from underway.config.load import load
+    from underway.core.words import plural
 
     problems = []
     inputs = None
@@ -68,13 +71,18 @@ def validate(context: Context, strict: bool, as_json: bool) -> None:
         echo_json({"valid": not bad, "problems": [_problem(problem) for problem in problems]})
     else:
         for problem in problems:
-            echo(str(problem))
+            echo(shown(problem))
         assert inputs is not None
-        hosts, services = len(inputs.cluster.hosts), len(inputs.catalogue.services)
-        echo(
-            f"{inputs.cluster.name}: {hosts} hosts, {len(inputs.cluster.roles)} roles, {services} services, "
-            f"{len(inputs.catalogue.releases)} releases: {'refused (--strict)' if bad else 'valid'}"
+        counts = ", ".join(
+            plural(len(found), one)
+            for found, one in (
+                (inputs.cluster.hosts, "host"),
+                (inputs.cluster.roles, "role"),
+                (inputs.catalogue.services, "service"),
+                (inputs.catalogue.releases, "release"),
+            )
         )
+        echo(f"{inputs.cluster.name}: {counts}: {'refused (--strict)' if bad else 'valid'}")
     if bad:
         raise click.exceptions.Exit(2)
 
@@ -101,7 +109,8 @@ def schema(name: str) -> None:
 def completion(shell: str, only_print: bool) -> None:
     """Install completion for bash, zsh or fish.
 
-    Writes one file under your home directory; it works in the next shell.
+    Writes one file under your home directory, and where the shell would not read it a line into its start file.
+    It works in the next shell.
     """
     from click.shell_completion import get_completion_class
 
@@ -114,16 +123,33 @@ def completion(shell: str, only_print: bool) -> None:
         echo(script)
         return
     home = Path.home()
-    target = {
-        "bash": home / ".local/share/bash-completion/completions/underway",
-        "zsh": home / ".local/share/zsh/site-functions/_underway",
-        "fish": home / ".config/fish/completions/underway.fish",
-    }[shell]
+    target = home / _COMPLETION_FILES[shell]
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(script)
     echo(f"wrote {target}; it works in the next {shell}")
-    if shell == "zsh":
-        echo(f"zsh reads it if its fpath holds {target.parent}: add 'fpath+=({target.parent})' before compinit")
+    if shell == "bash" and not _BASH_COMPLETION.exists():
+        # without the package bash-completion nothing reads that directory
+        _add_line(home / ".bashrc", f". {shlex.quote(str(target))}")
+    elif shell == "zsh":
+        line = f"fpath+=({shlex.quote(str(target.parent))}); autoload -Uz compinit; compinit"
+        _add_line(Path(os.environ.get("ZDOTDIR") or home) / ".zshrc", line)
+
+
+_COMPLETION_FILES = {
+    "bash": ".local/share/bash-completion/completions/underway",
+    "zsh": ".local/share/zsh/site-functions/_underway",
+    "fish": ".config/fish/completions/underway.fish",
+}
+_BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
+
+
+def _add_line(file: Path, line: str) -> None:
+    """Add a line to a shell's start file, once, and say so."""
+    before = file.read_text() if file.exists() else ""
+    if line not in before.splitlines():
+        with file.open("a") as end:
+            end.write(("" if not before or before.endswith("\n") else "\n") + line + "\n")
+        echo(f"added to {file}: {line}")
 
 
 @click.command()

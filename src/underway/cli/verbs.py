@@ -28,15 +28,14 @@ class HostName(click.ParamType[str]):
         """Hosts whose name begins so."""
         from click.shell_completion import CompletionItem
 
-        from underway.errors import UnderwayError
-
         root = ctx.find_root()
         context = Context(*(root.params.get(key) or "" for key in ("cluster", "state", "operator")))
         try:
-            plan, _ = context.session.plan_of(context.session.current().id)
-        except (UnderwayError, OSError):
+            # opened here, not as ``context.session``: that closes with a command, and there is none
+            hosts = context.look(lambda session: session.plan_of(session.current().id)[0].hosts)
+        except Exception:  # noqa: BLE001  a process boundary: a TAB must not print anything but names into a prompt
             return []
-        return [CompletionItem(host) for host in plan.hosts if host.startswith(incomplete)]
+        return [CompletionItem(host) for host in hosts if host.startswith(incomplete)]
 
 
 HOST = HostName()
