@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fast.runner.kit import Kit, effect
+from support.small_disk import small_disk
 
 pytestmark = pytest.mark.service
 
@@ -226,16 +227,7 @@ def test_a_flood_of_output_is_kept_by_its_ends(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_fails_the_step_cleanly(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("NOT RUN: a small file system can only be mounted by root")
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(small)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"NOT RUN: cannot mount a tmpfs: {mounted.stderr.decode()}")
-    try:
+    with small_disk(tmp_path / "small", "3m") as small:
         fill = {"name": "fill", "ansible.builtin.shell": f"dd if=/dev/zero of={small}/fill bs=64k 2>/dev/null; true"}
         more = [{"name": f"say {number}", "ansible.builtin.debug": {"msg": "x"}} for number in range(12)]
         kit = Kit(
@@ -259,8 +251,6 @@ def test_a_full_disk_fails_the_step_cleanly(tmp_path: Path) -> None:
             ("begin", "web.upgrade.one"), ("end", "web.upgrade.one"),
             ("begin", "web.upgrade.two"), ("end", "web.upgrade.two"),
         ]  # fmt: skip
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def test_a_playbook_that_ansible_cannot_read_fails_with_its_words(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from support.small_disk import small_disk
 from underway.core.model.event import Event
 from underway.errors import StoreFull
 from underway.records.change import Change
@@ -185,22 +186,8 @@ def points(program: str, base: Path, tmp_path: Path) -> list[tuple[str, int]]:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("NOT RUN: a small file system needs root to mount it")
-    home = tmp_path / "disk"
-    home.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m,mode=0700", "underway-test", str(home)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"NOT RUN: a small file system cannot be mounted here ({done.stderr.strip()})")
-    try:
-        yield home
-    finally:
-        subprocess.run(["umount", "-l", str(home)], check=True)
+    with small_disk(tmp_path / "disk", "6m") as found:
+        yield found
 
 
 def note(repository: Repository, size: int = 100) -> None:
