@@ -46,7 +46,11 @@ def answer(here: Stage, late: bool) -> None:
     seen = here.repository.snapshot(RUN)
     policy = seen.policy.policy if seen.policy else here.plan.policy
     for stage in here.plan.stages:
-        if (stage.approval or stage.kind in policy.approvals) and stage.kind not in seen.approvals:
+        if stage.kind in seen.approvals:
+            continue
+        if stage.point_of_no_return:
+            attempt(here, "finalize", lambda: control.finalize("all are on the new release"))
+        elif stage.approval or stage.kind in policy.approvals:
             attempt(here, "approve", lambda kind=stage.kind: control.approve(kind))  # type: ignore[misc]
     for action, record in list(seen.actions.items()):
         if record.state not in TROUBLED or record.retry:

@@ -284,22 +284,26 @@ class Oracle:
                 return
 
     def _judge_limits(self, host: str, before: dict[str, dict[str, Any]], together: list[str]) -> None:
-        down = {host, *self.witness.began.values()}
-        down |= {split_action(name)[1] for name in together if self._plan.pass_of(name).rolling}
+        down = set(self.witness.began.values())
+        down |= {split_action(name)[1] for name in together if self._plan.pass_of(name).rolling} - {host}
         for name, record in before.items():
             if record.get("state") in HOLDING and self._plan.pass_of(name).rolling:
                 down.add(split_action(name)[1])
         down |= {name for name, health in self.health.items() if not health["healthy"] and name in self._plan.hosts}
+        active = {self._plan.hosts[name].domain for name in down} - {""}  # with its own, if it is down already
+        here = self._plan.hosts[host].domain
+        if (
+            self.policy.domains_at_once
+            and here
+            and len(active | {here}) > max(self.policy.domains_at_once, len(active))
+        ):
+            self._bad(f"P1: {host} was claimed with {len(active)} other failure domains down")
+        down.add(host)
         for label, members, limit in self._groups(host):
             used = len(down & members)
             self.most[label] = max(self.most.get(label, (0, 0)), (used, limit))
             if used > limit:
                 self._bad(f"P1: {host} was claimed with {used} of {label} down, the limit is {limit}")
-        domains = {self._plan.hosts[name].domain for name in down} - {""}
-        here = self._plan.hosts[host].domain
-        rest = {self._plan.hosts[name].domain for name in down - {host}}
-        if 0 < self.policy.domains_at_once < len(domains) and here and here not in rest:
-            self._bad(f"P1: {host} was claimed with {len(domains)} failure domains at work")
 
     def _judge_window(self, action: str, record: dict[str, Any], p90: float) -> None:
         """By the time of the decision: no store compares a commit with a clock."""

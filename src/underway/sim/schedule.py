@@ -24,17 +24,19 @@ HORIZON = 400.0
 """Seconds of virtual time in which faults happen; then they stop."""
 
 STEPS = 20_000
-"""Things that may happen before a schedule counts as stuck."""
+PATIENCE = 4 * 3600.0
+"""Things that may happen, and seconds after the horizon, before a schedule counts as stuck."""
 
 FAULTS = (
-    "asked-about-failed", "asked-about-unknown", "coordinator-frozen", "coordinator-killed", "host-broken-by-upgrade",
-    "host-cut-off", "host-flapped", "interrupted", "interrupted-twice", "journal-lost", "kill-after-commit",
-    "kill-before-commit", "leg-cancelled", "message-late", "order-lost", "order-twice", "outage", "prober-killed",
-    "report-lost", "report-twice", "runner-killed", "runner-killed-accepting", "runner-killed-alone",
-    "runner-killed-beginning", "runner-killed-ending", "stale-look", "step-failed", "store-blocked", "store-refused",
-    "store-reply-lost", "verb-abort", "verb-approve", "verb-finalize", "verb-hold", "verb-hold-all",
-    "verb-limit-budget", "verb-limit-domain", "verb-limit-outage", "verb-limit-prepare", "verb-limit-role", "verb-limit-total", "verb-pause",
-    "verb-refused", "verb-release", "verb-resume", "verb-retry", "verb-skip",
+    "asked-about-failed", "asked-about-unknown", "coordinator-frozen", "coordinator-killed",
+    "host-broken-by-upgrade", "host-cut-off", "host-flapped", "interrupted", "interrupted-twice", "journal-lost",
+    "kill-after-commit", "kill-before-commit", "leg-cancelled", "message-late", "order-lost", "order-twice",
+    "outage", "prober-killed", "report-lost", "report-twice", "runner-killed", "runner-killed-accepting",
+    "runner-killed-alone", "runner-killed-beginning", "runner-killed-ending", "stale-look", "step-failed",
+    "store-blocked", "store-refused", "store-reply-lost", "verb-abort", "verb-approve", "verb-finalize", "verb-hold",
+    "verb-hold-all", "verb-limit-budget", "verb-limit-domain", "verb-limit-outage", "verb-limit-prepare",
+    "verb-limit-role", "verb-limit-total", "verb-pause", "verb-refused", "verb-release", "verb-resume", "verb-retry",
+    "verb-skip",
 )  # fmt: skip
 """Every class of fault and every verb: over a few hundred schedules each must have happened, or nothing was tested."""
 
@@ -75,12 +77,14 @@ def run_schedule(
 
     here = stages.Stage(
         plan, seed=seed, durations=lambda *_: chance.uniform(1, 25), failures=failure,
-        weather=Weather(latency=0.05, loss=0.1 * rough, late=0.1 * rough, twice=0.05 * rough, again=4.0),
-        trouble=tuple(_trouble(chance, rough) for _ in range(2)), parts=parts,
+        weather=Weather(latency=0.05, loss=0.1 * rough, late=0.1 * rough, twice=0.1 * rough,
+                        delay=chance.choice([20.0, 90.0, 300.0]), again=4.0),
+        trouble=tuple(_trouble(chance, rough) for _ in range(chance.choice([1, 2, 2]))), parts=parts,
         probed=sorted(probe.host for probe in plan.probes.values()),
     )  # fmt: skip
+    cursed = chance.choice(list(plan.hosts)) if chance.random() < 0.2 else ""
     for host in here.hosts.values():
-        host.crash = 0.03 * rough
+        host.crash = 0.3 if host.name == cursed else 0.03 * rough
         if host_fault is not None:
             host_fault(host)
     result = Result(seed, [])
@@ -88,7 +92,9 @@ def run_schedule(
     here.watchers.append(lambda tick: _explained(plan, tick, unexplained))
     here.listeners.append(lambda effect: _shaken(here, chance, effect))
     _plan_faults(here, chance)
-    finished = here.world.run(lambda: _over(here), STEPS)
+    ends = here.run.started + HORIZON + PATIENCE
+    here.world.run(lambda: _over(here) or here.world.now() > ends, STEPS)
+    finished = _over(here)
     if here.oracle.state == "done":
         here.oracle.judge_end()
     result.violations = [*here.oracle.violations, *unexplained[:3]]

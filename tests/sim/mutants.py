@@ -1,0 +1,295 @@
+"""Deliberately wrong variants of the program (TRUST.md §3, D1-D8): each breaks one rule, none by patching.
+
+A mutant is made of parts that the real composition takes as well: a store that is wrapped, a decider that is made
+otherwise, a coordinator that does one thing differently, hosts whose runner has a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from dataclasses import replace as copy_of
+
+from fast.rules.test_mutants import timer_frees, zero_is_no_limit
+from underway.core.decider import Changes, IncrementalDecider
+from underway.core.model.base import replace
+from underway.core.model.decision import Decision
+from underway.core.model.plan import Plan
+from underway.core.model.policy import Policy
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import ActionRecord
+from underway.core.rules import RULES, Decider, Rulebook
+from underway.engine.coordinator import Coordinator
+from underway.errors import Conflict
+from underway.records.change import Change
+from underway.records.seen import Seen
+from underway.sim.hosts import SimHost
+from underway.sim.schedule import Result, run_schedule
+from underway.sim.stage import Parts
+from underway.store.base import Item, Listing, Store
+
+
+class BlindStore:
+    """Commits whatever ``blind`` says need not be as it was seen."""
+
+    def __init__(self, store: Store, blind: Callable[[str], bool]) -> None:
+        self._store, self._blind = store, blind
+
+    def get(self, key: str) -> Item | None:
+        return self._store.get(key)
+
+    def list(self, prefix: str, since: int = 0) -> Listing:
+        return self._store.list(prefix, since)
+
+    def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
+        kept = {key: revision for key, revision in expect.items() if not self._blind(key)}
+        return self._store.commit(kept, writes)
+
+    def watch(self, prefix: str, since: int, timeout: float) -> int:
+        return self._store.watch(prefix, since, timeout)
+
+    def beat(self, name: str, ttl: float) -> None:
+        self._store.beat(name, ttl)
+
+    def alive(self) -> dict[str, float]:
+        return self._store.alive()
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def store(blind: Callable[[str], bool]) -> Parts:
+    return Parts(wrap=lambda true: BlindStore(true, blind))
+
+
+# --- decisions ------------------------------------------------------------------------------------------------------
+
+
+def table(rules: Rulebook) -> Parts:
+    """The whole engine with another rule table."""
+
+    class Mutant(Decider):
+        def __init__(self, plan: Plan, policy: Policy) -> None:
+            IncrementalDecider.__init__(self, rules, plan, policy)
+
+    return Parts(decider=Mutant)
+
+
+class SilentIgnored(Decider):
+    """D3: a stage or an order waits only for hosts that were heard of: they have a record, or are healthy."""
+
+    def __init__(self, plan: Plan, policy: Policy) -> None:
+        super().__init__(plan, policy)
+        self._whole, self._by = plan, policy
+
+    def decide(self, snapshot: Snapshot, now: float, changes: Changes | None = None) -> Decision:
+        heard = {action.rpartition("/")[2] for action in snapshot.actions}
+        passes = {
+            name: replace(work, hosts=tuple(host for host in work.hosts if host in heard) or work.hosts[:1])
+            for name, work in self._whole.passes.items()
+        }
+        first = IncrementalDecider(RULES, replace(self._whole, passes=passes), self._by).decide_whole(snapshot, now)
+        real = super().decide(snapshot, now, changes)
+        return first if first.grants and not real.grants else real
+
+
+class ByName(Decider):
+    """D8: an upgrade of everything does away with operators' holds first."""
+
+    def decide(self, snapshot: Snapshot, now: float, changes: Changes | None = None) -> Decision:
+        return super().decide(copy_of(snapshot, holds={}), now)
+
+
+# --- coordinators ---------------------------------------------------------------------------------------------------
+
+
+class TimeToLive(Coordinator):
+    """P7: work that has not been heard of for half a minute loses its slot: it counts as waived."""
+
+    def _commit_grants(self, snapshot: Seen, decision: Decision) -> bool:
+        now = self._clock.now()
+        for action, record in snapshot.actions.items():
+            if record.state == "unknown" or (record.state == "failed" and now - record.ended > 30.0):
+                new = replace(record, state="skipped", ended=now)
+                event = self._event("skipped", "its lease expired", action, record.token)
+                self._commit(Change(run=self._run, events=(event,), actions={action: (record, new)}), snapshot)
+                return True
+        return super()._commit_grants(snapshot, decision)
+
+
+class UnknownTimesOut(Coordinator):
+    """I10: what is unknown for a minute is tried again, without a word."""
+
+    def _commit_grants(self, snapshot: Seen, decision: Decision) -> bool:
+        now = self._clock.now()
+        for action, record in snapshot.actions.items():
+            if record.state == "unknown" and not record.retry and now - record.ended > 20.0:
+                event = self._event("retry", "tried again", action, record.token)
+                new: ActionRecord = replace(record, retry=True)
+                self._commit(Change(run=self._run, events=(event,), actions={action: (record, new)}), snapshot)
+                return True
+        return super()._commit_grants(snapshot, decision)
+
+
+class StartsBeforeCommit(Coordinator):
+    """I3: the order goes out before its claim is committed."""
+
+    def _commit_grants(self, snapshot: Seen, decision: Decision) -> bool:
+        if self._granting:
+            for index, grant in enumerate(decision.grants):
+                old = snapshot.actions.get(grant.action)
+                token = snapshot.token(index)
+                early = replace(
+                    old or ActionRecord(state="claimed"), state="claimed", token=token, claimed=self._clock.now()
+                )
+                self._executor.submit(self._orders.order(grant.action, early, self._mirror.since))
+        return super()._commit_grants(snapshot, decision)
+
+
+class IgnoresConflicts(Coordinator):
+    """P4: what was decided is acted upon although the commit was refused."""
+
+    def _commit_grants(self, snapshot: Seen, decision: Decision) -> bool:
+        try:
+            return super()._commit_grants(snapshot, decision)
+        except Conflict:
+            for index, grant in enumerate(decision.grants):
+                old = snapshot.actions.get(grant.action)
+                early = replace(old or ActionRecord(state="claimed"), state="claimed", token=snapshot.token(index))
+                self._executor.submit(self._orders.order(grant.action, early, self._mirror.since))
+            raise
+
+
+class WriteSkew(Coordinator):
+    """TRUST §0, 3: the fence is the host's own record; the group's is taken as it is now, not as it was seen."""
+
+    def _commit(self, change: Change, snapshot: Seen) -> None:
+        if change.claims():
+            item = self._repository.store.get(self._repository.keys.run(self._run).admission)
+            change = copy_of(change, admission=item.revision if item is not None else 0)
+        super()._commit(change, snapshot)
+
+
+class SubmitsOnce(Coordinator):
+    """F2: only the process that made a claim hands it over: after its end nobody does (crash window)."""
+
+    def _commit_grants(self, snapshot: Seen, decision: Decision) -> bool:
+        done = super()._commit_grants(snapshot, decision)
+        self._mine = getattr(self, "_mine", set()) | ({grant.action for grant in decision.grants} if done else set())
+        return done
+
+    def _dispatch(self, snapshot: Seen) -> None:
+        mine: set[str] = getattr(self, "_mine", set())
+        kept = {action: record for action, record in snapshot.actions.items() if action in mine}
+        super()._dispatch(copy_of(snapshot, actions=kept))
+
+
+class DropsReports(Coordinator):
+    """F3: reports that were taken while the store was out of reach are lost."""
+
+    def _take_reports(self, reports: object) -> bool:
+        self._backlog = []
+        return super()._take_reports(reports)  # type: ignore[arg-type]
+
+
+class DeafToStop(Coordinator):
+    """P6: Ctrl-C is ignored."""
+
+    def stop_granting(self) -> None:
+        pass
+
+
+class OldPolicy(Coordinator):
+    """The policy is that of the look before (found-bugs.md)."""
+
+    def _follow_policy(self, snapshot: Seen) -> None:
+        before = getattr(self, "_before", None)
+        self._before = snapshot
+        if before is not None:
+            super()._follow_policy(before)
+
+
+class VerdictsUnfenced(Coordinator):
+    """A gate is passed on an old look (found-bugs.md)."""
+
+    def _commit(self, change: Change, snapshot: Seen) -> None:
+        if change.admission is not None and not change.claims():
+            change = copy_of(change, admission=None)
+        super()._commit(change, snapshot)
+
+
+# --- hosts ----------------------------------------------------------------------------------------------------------
+
+
+def host(fault: str) -> Callable[[SimHost], None]:
+    def make(target: SimHost) -> None:
+        assert not getattr(target.wrong, fault)
+        setattr(target.wrong, fault, True)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """What is wrong, and which promise it must be seen to break (the beginnings of the oracle's words)."""
+
+    breaks: tuple[str, ...]
+    parts: Parts | None = None
+    host_fault: Callable[[SimHost], None] | None = None
+
+    def run(self, seed: int) -> Result:
+        return run_schedule(seed, self.parts, self.host_fault)
+
+
+LIMITS = ("P1", "I1")
+
+MUTANTS: dict[str, Mutant] = {
+    # TRUST §3: stores
+    "no compare-and-set at all": Mutant(("P", "I"), store(lambda key: "audit" not in key)),
+    "compare-and-set on the host's key only": Mutant(LIMITS, Parts(coordinator=WriteSkew)),
+    "D6 second coordinator unfenced": Mutant(
+        ("P", "I"), store(lambda key: key.endswith("/admission") or "/actions/" in key)
+    ),
+    # decisions
+    "health not counted": Mutant(LIMITS, table(RULES.without("down:unhealthy"))),
+    "D4 only those at work count": Mutant(
+        LIMITS, table(RULES.without("down:failed", "down:unknown", "down:unhealthy", "down:soaking"))
+    ),
+    "D1 zero or global": Mutant(LIMITS, table(copy_of(RULES, limits=zero_is_no_limit))),
+    "D3 silent hosts ignored": Mutant(("P2",), Parts(decider=SilentIgnored)),
+    "D8 holds are deleted": Mutant(("P5",), Parts(decider=ByName)),
+    "a timer frees the slot (rule)": Mutant(LIMITS, table(timer_frees(RULES))),
+    "pause is ignored": Mutant(("P5",), table(RULES.without("paused"))),
+    "abort is ignored": Mutant(("P5",), table(RULES.without("aborted"))),
+    "failure budget is ignored": Mutant(("P6",), table(RULES.without("halted-failures"))),
+    "outage budget is ignored": Mutant(("P6",), table(RULES.without("halted-outage"))),
+    "windows are ignored": Mutant(("P6",), table(RULES.without("window-closed", "window-too-short"))),
+    "order is ignored": Mutant(("P2",), table(RULES.without("order"))),
+    "canaries are ignored": Mutant(("P2",), table(RULES.without("canary-first"))),
+    "approvals are ignored": Mutant(("P2",), table(RULES.without("approval"))),
+    "group limit is ignored": Mutant(LIMITS, table(RULES.without("group-limit"))),
+    "domain limit is ignored": Mutant(LIMITS, table(RULES.without("domain-limit"))),
+    "total limit is ignored": Mutant(LIMITS, table(RULES.without("total-limit"))),
+    "parallel limit is ignored": Mutant(LIMITS, table(RULES.without("parallel-limit"))),
+    "domains at once are ignored": Mutant(LIMITS, table(RULES.without("domains-at-once"))),
+    # coordinators
+    "a lease frees the slot": Mutant(("P7",), Parts(coordinator=TimeToLive)),
+    "unknown times out": Mutant(("I10",), Parts(coordinator=UnknownTimesOut)),
+    "start without compare-and-set": Mutant(("I3", "I1", "P1"), Parts(coordinator=StartsBeforeCommit)),
+    "a refused commit is acted upon": Mutant(("I3", "I1", "P1"), Parts(coordinator=IgnoresConflicts)),
+    "crash window between claim and start": Mutant(("L1",), Parts(coordinator=SubmitsOnce)),
+    "reports are lost with the store": Mutant(("L1",), Parts(coordinator=DropsReports)),
+    "Ctrl-C is ignored": Mutant(("P6",), Parts(coordinator=DeafToStop)),
+    "policy of an older look": Mutant(("P", "I"), Parts(coordinator=OldPolicy)),
+    "verdicts are not fenced": Mutant(("P7",), Parts(coordinator=VerdictsUnfenced)),
+    # hosts
+    "host takes any token": Mutant(("P4", "P3", "I4"), host_fault=host("takes_any_token")),
+    "re-run after a crash": Mutant(("P3",), host_fault=host("reruns")),
+    "journal ignored": Mutant(("P3",), host_fault=host("forgets")),
+    "lost journal is a fresh one": Mutant(("P3",), host_fault=host("fresh_when_lost")),
+    "stale resume of what has ended": Mutant(("P3",), host_fault=host("resumes_finished")),
+    "leftovers are not waited for": Mutant(("I4", "P3"), host_fault=host("leaves_leftovers")),
+    "journal is written after the step began": Mutant(("P3",), host_fault=host("writes_late")),
+    "an old answer serves again": Mutant(("P3",), host_fault=host("old_answers")),
+    "an interrupted step counts as done": Mutant(("I6",), host_fault=host("skips_open")),
+}

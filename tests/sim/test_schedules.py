@@ -1,0 +1,61 @@
+"""Ten thousand seeded schedules of faults around the real engine: no promise is broken in any (T2 of TRUST.md §6).
+
+``UNDERWAY_SCHEDULES=200000`` runs so many (``scripts/nightly``); in chunks, so that ``pytest -n 2`` uses two
+cores.
+A failure names its seed: ``python -c "from underway.sim.schedule import run_schedule; print(run_schedule(SEED))"``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from underway.sim.schedule import FAULTS, run_schedule
+
+SCHEDULES = int(os.environ.get("UNDERWAY_SCHEDULES", "10000"))
+CHUNKS = 20
+SOME = 500
+"""Schedules that a chunk must have for every class of fault to be expected in it."""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_no_promise_is_broken(chunk: int, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    happened: Counter[str] = Counter()
+    ended: Counter[str] = Counter()
+    bad: list[str] = []
+    seeds = range(chunk * SCHEDULES // CHUNKS, (chunk + 1) * SCHEDULES // CHUNKS)
+    for seed in seeds:
+        result = run_schedule(seed)
+        happened += result.happened
+        ended[result.ended] += 1
+        happened["claims"] += result.claims
+        happened["steps"] += result.begins
+        happened["steps-again"] += result.again
+        happened["schedules-with-unknown"] += result.unknowns
+        if result.violations:
+            bad.append(f"seed {seed}: {'; '.join(result.violations[:3])}")
+    with capsys.disabled():
+        print(f"\nschedules {seeds.start}-{seeds.stop - 1}: {len(bad)} with violations; "
+              f"{_say(ended)}; {_say(happened)}")  # fmt: skip
+    assert not bad, "\n".join(bad[:10])
+    assert happened["schedules-with-unknown"] > 0
+    assert happened["steps-again"] > 0
+    if len(seeds) >= SOME:
+        quiet = [fault for fault in FAULTS if not happened[fault]]
+        assert not quiet, f"never happened, so nothing was tested by them: {', '.join(quiet)}"
+        assert ended["done"] > len(seeds) // 2
+        assert ended["aborted"] > 0
+
+
+@pytest.mark.parametrize("seed", [3, 1883])
+def test_equal_seeds_give_equal_schedules(seed: int) -> None:
+    assert run_schedule(seed) == run_schedule(seed)
+
+
+def _say(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
