@@ -26,7 +26,7 @@ from underway.core.model.cluster import Probe
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 TESTS = Path(__file__).parents[1]
-POINTS = {"hosts": 250, "coordinator-calls": 110, "runner-calls": 140}
+POINTS = {"hosts": 280, "coordinator-calls": 90, "runner-calls": 130}
 SEED = os.environ.get("UNDERWAY_SEED", "20261121")
 
 
@@ -43,7 +43,7 @@ def scene(name: str, directory: Path) -> dict[str, Any]:
     if child.returncode == NOT_RUN:
         pytest.skip(output.strip())
     assert child.returncode == 0, f"seed {SEED}, {points} points:\n{output}\n{errors}"
-    print(f"{name}: {output.strip()}")
+    print(f"\n{name}: {output.strip()}")
     said: dict[str, Any] = json.loads(output.splitlines()[0])
     return said
 
@@ -61,13 +61,13 @@ def test_everything_is_killed_in_a_run_of_twenty_hosts(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("kills")
 def test_the_coordinator_is_killed_at_its_file_system_calls(tmp_path: Path) -> None:
     said = scene("coordinator-calls", tmp_path)
-    assert said["kills"]["coordinator"] >= 80 and said["runs"] >= 2
+    assert said["kills"]["coordinator"] >= 60 and said["runs"] >= 2
 
 
 @pytest.mark.xdist_group("kills-of-the-runner")
 def test_the_runner_is_killed_at_its_file_system_calls(tmp_path: Path) -> None:
     said = scene("runner-calls", tmp_path)
-    assert said["kills"]["runner"] >= 100 and said["runs"] >= 3
+    assert said["kills"]["runner"] >= 90 and said["runs"] >= 3
 
 
 def test_an_answer_is_about_one_interruption(tmp_path: Path) -> None:

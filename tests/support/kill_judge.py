@@ -125,7 +125,7 @@ def _probes(
     """Up, down and unobserved are the wall time; each gap is one that a kill of the prober (or its start) explains."""
     marks = read_chunk(directory / "samples" / "prober.jsonl", most=1 << 30).marks
     starts = [mark.epoch for mark in marks if mark.mark == "start"]
-    counts["probers"] = len(starts)
+    counts["probers"], counts["skipped spells"] = len(starts), 0
     for stats in ledger.stats.values():
         counts["samples"] += stats.samples
         total = stats.up + stats.down + stats.unobserved
@@ -143,8 +143,10 @@ def _probes(
         why = gap.start - started < 0.001 or any(gap.start - 2 * EVERY <= kill <= gap.end for kill in kills)
         last_start = max((one for one in starts if one <= gap.end + EVERY), default=0.0)
         counts["longest gap ms"] = max(counts["longest gap ms"], round(1000 * (gap.end - gap.start)))
-        if gap.why.startswith("skipped") or not why:
-            counts["gaps of a slow machine ms"] += round(1000 * (gap.end - gap.start))
+        if gap.why.startswith("skipped"):  # the prober says so itself: its machine was too slow for its clock
+            counts["skipped spells"] += 1
+        elif not why:
+            yield f"a gap of {gap.end - gap.start:.1f} s after {gap.start - started:.1f} s has no kill: {gap.why}"
         elif gap.end < ended - 0.001 and gap.end - last_start > 2.0:
             yield f"a gap of {gap.end - gap.start:.1f} s goes on {gap.end - last_start:.1f} s after the prober was back"
 

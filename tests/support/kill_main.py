@@ -2,7 +2,7 @@
 
 Scenes: ``hosts`` (20 hosts, everything is killed), ``coordinator-calls`` and ``runner-calls`` (at file system calls).
 Prints the counts as one line of JSON, and what is wrong as sentences after it. Exit code 0: nothing is wrong, 1:
-something is, 77: did not run, with the reason. Ends every process that it started, also when it is ended itself (SIGTERM).
+something is, 77: did not run, with the reason. Ends every process that it started, also when SIGTERM ends it.
 """
 
 from __future__ import annotations

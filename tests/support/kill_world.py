@@ -119,7 +119,7 @@ class Web:
 
 
 class World:
-    """A cluster in ``root``: ``nodes`` hosts of role node, ``tellers`` of role teller; each has a limit of 5 at most."""
+    """A cluster in ``root``: ``nodes`` hosts of role node, ``tellers`` of role teller; each has a limit of up to 5."""
 
     def __init__(self, root: Path, nodes: int, tellers: int, port: int) -> None:
         self.root = root

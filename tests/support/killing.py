@@ -2,8 +2,8 @@
 
 This process adopts whatever its victims leave behind (``PR_SET_CHILD_SUBREAPER``): so it sees how each runner ended,
 knows when nothing is left, and at its own end ends everything by number. It follows the store's audit (coordinator),
-the hosts' journals (Ansible, runner) and its own clock (prober); kills of the runner right before and after a journal line
-are failpoints, handed out by the hosts' interpreter (``kill_world``).
+the hosts' journals (Ansible, runner) and its own clock (prober); kills of the runner right before and after a journal
+line are failpoints, handed out by the hosts' interpreter (``kill_world``).
 """
 # ruff: noqa: TID251
 
@@ -26,17 +26,34 @@ from support.kill_world import Web, World
 from underway.app.place import Place, Session
 
 PR_SET_CHILD_SUBREAPER = 36
+VICTIMS = ("coordinator", "runner", "ansible", "prober")
+
 PATIENCE = 1500.0
 """Seconds for one run: much more than it takes, so that only a run that hangs meets it."""
 
-FAILPOINTS = [
-    "before-tokens", "after-tokens", "before-accepted", "after-accepted", "detached", "ansible-started",
-    *(f"{when}-{kind}" for kind in ("begin", "task@2", "notify", "task-end@2", "end") for when in ("before", "after")),
-    *(f"{when}-{kind}" for kind in ("begin", "task@2", "task-end@2", "end", "task@2", "task-end@2", "handler")
-      for when in ("before", "after")),
-    *(f"{when}-{kind}" for kind in ("begin", "task@2", "task-end@2", "end", "leg-end") for when in ("before", "after")),
+_START = ["before-tokens", "after-tokens", "before-accepted", "after-accepted", "detached", "ansible-started"]
+
+
+def _around(*kinds: str) -> list[str]:
+    return [f"{when}-{kind}" for kind in kinds for when in ("before", "after")]
+
+
+PREPARE = [*_START, *_around("begin", "task@2", "task-end@2", "end", "leg-end")]
+UPGRADE = [
+    *_START, *_around("begin", "task@2", "notify", "task-end@2", "end", "begin@2", "task@3", "task-end@3", "end@2"),
+    *_around("task@4", "task-end@4", "handler", "begin@3", "task@5", "task-end@5", "end@3", "leg-end"),
 ]  # fmt: skip
-"""In the order in which a pass meets them, one step after the other: each is met by the pass that goes on."""
+"""Failpoints of the runner, in the order in which a pass meets them (task 1 is the guard)."""
+
+
+def chain(points: list[str]) -> list[str]:
+    """For one pass after the other: what is finished is left out of the next, so counts begin anew."""
+    return [points[0], *(again(point) for point in points[1:])] if points else []
+
+
+def again(point: str) -> str:
+    name = point.partition("@")[0]
+    return f"{name}@2" if name.endswith(("-task", "-task-end")) else name
 
 
 def adopt() -> None:
@@ -99,6 +116,13 @@ def reap(keep: int = 0) -> list[tuple[int, int]]:
     return found
 
 
+def part(points: list[str], number: int, hosts: int, rounds: int) -> list[str]:
+    """The share of host ``number`` of ``hosts`` in the points, each of which goes to ``rounds`` hosts."""
+    width = -(-len(points) * rounds // hosts)
+    own = range(number * width, min((number + 1) * width, len(points) * rounds))
+    return [points[index % len(points)] for index in own]
+
+
 class Journals:
     """Follows the hosts' journals without reading again what was seen."""
 
@@ -123,9 +147,13 @@ class Journals:
 
 
 class Killing:
-    """One run under kills. ``share``: which part of the transitions that are met becomes a kill (0 to 1)."""
+    """One run under kills.
 
-    def __init__(self, world: World, chance: random.Random, share: float, points: list[str]) -> None:
+    ``share``: which part of the transitions that are met becomes a kill (0 to 1). ``rounds``: how many hosts of a role
+    meet each failpoint.
+    """
+
+    def __init__(self, world: World, chance: random.Random, share: float, rounds: int) -> None:
         self.world = world
         self.chance = chance
         self.share = share
@@ -140,9 +168,16 @@ class Killing:
         self._seen: set[tuple[str, ...]] = set()
         self._asked: dict[str, float] = {}
         self._log = (world.root / "coordinator.log").open("wb")
-        for index, point in enumerate(points):
-            host = world.hosts[index * len(world.hosts) // len(points)]
-            world.order(host, index, f"env UNDERWAY_RUNNER_FAILPOINT={point}")
+        self._rounds = rounds
+        for number, host in enumerate(world.nodes):
+            self._order(host, part(PREPARE, number, len(world.nodes), rounds))
+        for number, host in enumerate(world.tellers):
+            self._order(host, part(PREPARE, number, len(world.tellers), rounds))
+
+    def _order(self, host: str, points: list[str]) -> None:
+        for index, point in enumerate(chain(points)):
+            self.world.order(host, index, f"env UNDERWAY_RUNNER_FAILPOINT={point}")
+            self.counts["failpoints handed out"] += 1
 
     def run(self) -> None:
         """From the start of the run to its end. Raises TimeoutError, AssertionError where it cannot be finished."""
@@ -233,6 +268,9 @@ class Killing:
 
     def _at_line(self, host: str, line: dict[str, Any]) -> None:
         kind, action = str(line["kind"]), str(line.get("action", ""))
+        if kind == "leg-end" and action.startswith("prepare/"):
+            number = self.world.nodes.index(host)
+            self._order(host, part(UPGRADE, number, len(self.world.nodes), self._rounds))
         if kind in ("end", "skip"):
             self._crashes[host, action] = 0
         if kind == "unknown":
@@ -337,16 +375,18 @@ def many_hosts(root: Path, hosts: int, points: int, seed: int) -> tuple[list[str
         wanted, quiet = control(world)
         world.restore(root / "copy")
         # a run of 20 hosts has some 1,000 transitions to be killed after, beside the failpoints
+        given = 2 * len(PREPARE) + len(UPGRADE)
         every = points > 50 * hosts
-        share = 1.0 if every else min(1.0, max(0, points - len(FAILPOINTS)) / (50 * hosts))
-        killing = Killing(world, chance, share, FAILPOINTS * (hosts // 2 if every else 1))
+        share = 1.0 if every else min(1.0, max(0, points - given) / (50 * hosts))
+        killing = Killing(world, chance, share, 3 if every else 1)
         began = time.monotonic()
         killing.run()
         took = time.monotonic() - began
         wrong = rest(world.root)
         found, counts = judge(world, wanted, killing.prober_kills)
         said = {
-            "seed": seed, "hosts": hosts, "kills": dict(killing.counts), "by kind": dict(sorted(killing.kinds.items())),
+            "seed": seed, "hosts": hosts, "kills": {name: killing.counts[name] for name in VICTIMS}, "answers": killing.counts["answers"],
+            "failpoints handed out": killing.counts["failpoints handed out"], "by kind": dict(sorted(killing.kinds.items())),
             "seconds": round(took, 1), "seconds without kills": round(quiet, 1), **counts,
         }  # fmt: skip
         return wrong + found, said
