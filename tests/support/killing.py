@@ -227,7 +227,6 @@ class Killing:
         )  # fmt: skip
 
     def _reap(self) -> None:
-        assert self.coordinator is None or self.coordinator.pid
         if self.coordinator is not None and (code := self.coordinator.poll()) is not None:
             self.coordinator = None
             self.exits[code] += 1
@@ -385,10 +384,16 @@ def many_hosts(root: Path, hosts: int, points: int, seed: int) -> tuple[list[str
         wrong = rest(world.root)
         found, counts = judge(world, wanted, killing.prober_kills)
         said = {
-            "seed": seed, "hosts": hosts, "kills": {name: killing.counts[name] for name in VICTIMS}, "answers": killing.counts["answers"],
-            "failpoints handed out": killing.counts["failpoints handed out"], "by kind": dict(sorted(killing.kinds.items())),
-            "seconds": round(took, 1), "seconds without kills": round(quiet, 1), **counts,
-        }  # fmt: skip
+            "seed": seed,
+            "hosts": hosts,
+            "kills": {name: killing.counts[name] for name in VICTIMS},
+            "by kind": dict(sorted(killing.kinds.items())),
+            "failpoints handed out": killing.counts["failpoints handed out"],
+            "answers": killing.counts["answers"],
+            "seconds": round(took, 1),
+            "seconds without kills": round(quiet, 1),
+            **counts,
+        }
         return wrong + found, said
     finally:
         web.close()
