@@ -18,7 +18,7 @@ from underway.core.rollback import at_work
 from underway.core.words import some
 from underway.engine.clock import Clock, SystemClock
 from underway.engine.control import Control
-from underway.errors import InputError, RecordInvalid, Refused
+from underway.errors import AlreadyRunning, InputError, RecordInvalid, Refused
 from underway.records.repository import Repository
 from underway.store.base import Store
 from underway.store.sqlite import SqliteStore
@@ -122,20 +122,26 @@ class Session:
         plan, _ = self.plan_of(run)
         return Control(self.repository, plan, run, self.clock, self.place.operator)
 
-    def start(self, plan: Plan, envelope: bytes, reason: str = "") -> RunRecord:
-        """Record a new run; ``reason`` is the operator's word on why.
+    def check_free(self) -> None:
+        """Raise AlreadyRunning while the latest run is not over, and Refused while hosts are still at work in it.
 
-        Raises AlreadyRunning while the latest run is not over, and Refused while hosts are still at work in it though
-        it was aborted: they would be counted as free by the new one.
+        Those of an aborted run finish what they began; a new run would count them as free.
         """
         latest = self.repository.current()
-        if latest is not None and latest.state in ("done", "aborted"):
-            busy = at_work(self.repository.snapshot(latest.id))
-            if busy:
-                raise Refused(
-                    f"{some(busy)} still at work in run {latest.id}, which is {latest.state} "
-                    "('underway upgrade' without a plan follows them to their end; then start again)"
-                )
+        if latest is None:
+            return
+        if latest.state not in ("done", "aborted"):
+            raise AlreadyRunning(latest.id, latest.state)
+        busy = at_work(self.repository.snapshot(latest.id))
+        if busy:
+            raise Refused(
+                f"{some(busy)} still at work in run {latest.id}, which is {latest.state} "
+                "('underway upgrade' without a plan follows them to their end; then start again)"
+            )
+
+    def start(self, plan: Plan, envelope: bytes, reason: str = "") -> RunRecord:
+        """Record a new run; ``reason`` is the operator's word on why. Raises as ``check_free`` does."""
+        self.check_free()
         run = RunRecord(
             id=self.clock.new_id(),
             cluster=plan.cluster,

@@ -9,6 +9,7 @@ from typing import Any
 
 from underway import trust
 from underway.app.place import Place, Session
+from underway.app.reporting import summary_of, write_report
 from underway.checks.spawn import ProberProcess
 from underway.core.model.cluster import Host
 from underway.core.model.plan import Plan
@@ -42,6 +43,13 @@ def _executors(place: Place) -> dict[str, LocalExecutor | SshExecutor]:
         "local": LocalExecutor(default_directory=place.state / "hosts"),
         "ssh": SshExecutor(known_hosts=place.known_hosts, control=place.state / "ssh"),
     }
+
+
+def wind_up(session: Session, run: RunRecord) -> None:
+    """End the prober of a run that is over, and write its report: nobody drives it any more."""
+    plan, _ = session.plan_of(run.id)
+    ProberProcess(plan.probes, session.place.run_directory(run.id)).stop()
+    write_report(session, summary_of(session, run.id), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
     if current is not None and current.plan == plan.digest() and current.state == "done":
         echo(f"run {current.id} of this plan is done", error=True)
         return current
+    session.check_free()
     check_world(session, plan)
     echo(f"plan {plan.digest()[:12]}: {plan.cluster}, {_hosts(plan)}, {plan.source} to {plan.target}", error=True)
     _confirm("Start the upgrade?", yes)

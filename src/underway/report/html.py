@@ -10,6 +10,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -98,7 +99,7 @@ def render(summary: Summary) -> str:
     """The report as one HTML document. The same summary always gives the same text."""
     line = timeline(summary)
     css, js = _asset("page.css"), _asset("page.js")
-    page = _environment().get_template("page.html.j2")
+    page = _environment(summary.mode).get_template("page.html.j2")
     return page.render(
         s=summary,
         line=line,
@@ -120,7 +121,7 @@ def render(summary: Summary) -> str:
     )
 
 
-def _environment() -> Environment:
+def _environment(mode: str) -> Environment:
     environment = Environment(
         loader=PackageLoader("underway.report", "."),
         autoescape=True,
@@ -130,7 +131,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        glyphs=GLYPHS, verdicts=VERDICTS, work=_work, clock=words.clock, count=words.count, duration=words.duration,
+        said=partial(words.host_word, mode=mode), glyphs=GLYPHS, verdicts=VERDICTS, work=_work, clock=words.clock, count=words.count, duration=words.duration,
         moment=words.moment, plural=words.plural, share=words.share, some=words.some, stamp=words.stamp,
     )  # fmt: skip
     return environment

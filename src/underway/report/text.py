@@ -83,7 +83,8 @@ def _hosts(s: Summary, width: int) -> Iterator[str]:
     yield from _title("Hosts")
     states: dict[str, int] = {}
     for host in s.hosts:
-        states[host.state] = states.get(host.state, 0) + 1
+        state = words.host_word(host.state, s.mode)
+        states[state] = states.get(state, 0) + 1
     if len(s.hosts) > MOST:
         told = ", ".join(f"{words.count(number)} {state}" for state, number in sorted(states.items()))
         yield from _fold(f"{words.plural(len(s.hosts), 'host')}: {told}", "  ", width)
@@ -93,7 +94,7 @@ def _hosts(s: Summary, width: int) -> Iterator[str]:
     for row in rows[:MOST]:
         took = f", out for {words.duration(row.took)}" if row.took is not None else ""
         why = f": {row.reason}" if row.reason else ""
-        yield from _fold(f"{row.host:<{wide}}  {row.state}{took}{why}", "  ", width)
+        yield from _fold(f"{row.host:<{wide}}  {words.host_word(row.state, s.mode)}{took}{why}", "  ", width)
     if len(rows) > MOST:
         yield f"  and {words.count(len(rows) - MOST)} more"
 
