@@ -1,9 +1,9 @@
 """The demo's upgrade of Keystone, with kill -9 of what does the work at random moments; then it is audited.
 
-``python demo/kill_run.py [DIR] [--kills 50] [--seed N]`` builds the demo's cluster in DIR, runs ``underway upgrade``, kills
-coordinator, runner, Ansible or prober at random moments, starts the upgrade again at once whenever it ended, and prints
-the counts. Exit code 1, with sentences, where something is wrong. Not part of the tests (it takes several minutes):
-``scripts/nightly`` runs it. Needs what ``scripts/setup`` installs, and no root.
+``python demo/kill_run.py [DIR] [--kills 50] [--seed N]`` builds the demo's cluster in DIR, runs ``underway upgrade``,
+kills coordinator, runner, Ansible or prober at random moments, starts the upgrade again at once whenever it ended, and
+prints the counts. Exit code 1, with sentences, where something is wrong. Not part of the tests (it takes several
+minutes): ``scripts/nightly`` runs it. Needs what ``scripts/setup`` installs, and no root.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ VICTIMS = ("coordinator", "runner", "ansible", "prober")
 PAUSE = (0.2, 2.2)
 """Seconds between two kills, evenly distributed: most passes are met several times."""
 
+STEPS = 30
+"""Steps of the whole run (preflight 2, prepare 2, rolling 5 on each host; expand 2, contract 1): kills keep to them."""
+
 PATIENCE = 1800.0
 
 
@@ -41,7 +44,7 @@ class Run:
 
     def __init__(self, top: Path, kills: int, seed: int) -> None:
         self.top = top
-        self.left = kills
+        self.kills = self.left = kills
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.crashes: Counter[str] = Counter()
@@ -73,12 +76,20 @@ class Run:
                 process = self.start()
             reap(keep=process.pid)
             if time.monotonic() > due and self.left:
-                if self.kill(process):
+                if self.kills - self.left < self.allowed() and self.kill(process):
                     self.left -= 1
                 due = time.monotonic() + self.chance.uniform(*PAUSE)
             if time.monotonic() > deadline:
                 raise SystemExit(f"the upgrade is not done after {PATIENCE:.0f} s: {self.words()}")
             time.sleep(0.02)
+
+    def allowed(self) -> float:
+        """Kills up to now at most: they are spread over the whole run, however slow the machine is."""
+        done = 0
+        for host in HOSTS:
+            with contextlib.suppress(OSError):
+                done += sum(1 for line in journal(self.top, host) if line["kind"] in ("end", "skip"))
+        return 5 + self.kills * done / STEPS
 
     def start(self) -> subprocess.Popen[bytes]:
         self.starts += 1
