@@ -1,0 +1,222 @@
+"""The verbs: each is one transaction, told of, takes effect once, and changes nothing where it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from fast.engine.made import RUN, Bench, plan_of, works
+from underway.core.model.base import replace
+from underway.core.model.cluster import Probe
+from underway.core.model.plan import Plan
+from underway.core.model.policy import Limit, Policy
+from underway.engine.clock import ManualClock
+from underway.engine.control import Control
+from underway.engine.measure import HostAnswer, Measurement
+from underway.errors import InputError, Refused
+from underway.executors.base import Order, ReportKind
+from underway.store.memory import MemoryStore
+
+
+class Counted(MemoryStore):
+    """Counts commits that succeed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits = 0
+
+    def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
+        found = super().commit(expect, writes)
+        self.commits += 1
+        return found
+
+
+def bench(plan: Plan | None = None, at_once: Callable[[Order], tuple[ReportKind, ...]] | None = None) -> Bench:
+    return Bench(plan or plan_of(policy=Policy(outage_budget={"s": 5.0})), at_once, store=Counted())
+
+
+def fails(order: Order) -> tuple[ReportKind, ...]:
+    return ("accepted", "failed") if order.action == "control/web/h1" and order.leg == 1 else works(order)
+
+
+def failed() -> Bench:
+    found = bench(at_once=fails)
+    found.settle()
+    assert found.states()["control/web/h1"] == "failed"
+    return found
+
+
+Verb = Callable[[Control], object]
+ONCE: dict[str, tuple[Verb, str]] = {
+    "pause": (lambda c: c.pause("why"), "run-paused"),
+    "abort": (lambda c: c.abort("why"), "run-aborted"),
+    "approve": (lambda c: c.approve("control", "why"), "approve"),
+    "hold": (lambda c: c.hold("h1", "why"), "hold"),
+    "hold all": (lambda c: c.hold("*", "why"), "hold"),
+}
+EACH: dict[str, tuple[Verb, str]] = {
+    "limit": (lambda c: c.limit("web", Limit(count=2), "why"), "policy"),
+    "limit of all": (lambda c: c.limit("total", Limit(percent=50), "why"), "policy"),
+    "outage budget": (lambda c: c.limit("outage:s", Limit(count=60), "why"), "policy"),
+    "skip": (lambda c: c.skip("h1", "why", "prepare/web/h1"), "skipped"),
+}
+
+
+@pytest.mark.parametrize("name", [*ONCE, *EACH])
+def test_a_verb_is_one_transaction_that_is_told_of(name: str) -> None:
+    verb, kind = {**ONCE, **EACH}[name]
+    here = bench()
+    assert isinstance(here.store, Counted)
+    before, serial = here.store.commits, here.repository.snapshot(RUN).serial
+    verb(here.control)
+    assert here.store.commits == before + 1
+    last = here.repository.events(RUN)[-1]
+    assert (last.kind, last.actor) == (kind, "operator:me")
+    assert "why" in last.text
+    assert here.repository.snapshot(RUN).serial > serial, "a decision on an older look must not be committed"
+    assert here.repository.verify()[1] == []
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_said_twice_it_changes_nothing_more(name: str) -> None:
+    here = bench()
+    assert isinstance(here.store, Counted)
+    ONCE[name][0](here.control)
+    before = here.store.commits
+    ONCE[name][0](here.control)
+    assert here.store.commits == before
+
+
+REFUSED: dict[str, tuple[Verb, str]] = {
+    "release of what is not held": (lambda c: c.release("h1", ""), "h1 is not held"),
+    "hold of nobody": (lambda c: c.hold("h9", ""), "no host 'h9'"),
+    "retry of what did not fail": (lambda c: c.retry("h1", ""), "no failed or unknown work"),
+    "approval of no stage": (lambda c: c.approve("controll"), "no stage 'controll'"),
+    "limit of nothing": (lambda c: c.limit("wbe", Limit(count=1), ""), "no role, group or limit 'wbe'"),
+    "a percentage of none": (lambda c: c.limit("web", Limit(percent=10), ""), "rounds down to none"),
+    "a percentage of failures": (lambda c: c.limit("budget", Limit(percent=50), ""), "number of hosts"),
+    "a percentage of seconds": (lambda c: c.limit("outage:s", Limit(percent=50), ""), "number of seconds"),
+    "an outage budget that is none": (lambda c: c.limit("outage:t", Limit(count=5), ""), "outage:t"),
+    "skip of no work": (lambda c: c.skip("lb", ""), "no failed, unknown or pending work"),
+    "finalize without an end": (lambda c: c.finalize(), "no point of no return"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_verb_changes_nothing(name: str) -> None:
+    verb, words = REFUSED[name]
+    here = bench()
+    assert isinstance(here.store, Counted)
+    before = here.store.commits
+    with pytest.raises((InputError, Refused), match=words):
+        verb(here.control)
+    assert here.store.commits == before
+
+
+def test_after_the_end_nothing_resumes() -> None:
+    here = bench()
+    here.control.abort("enough")
+    with pytest.raises(Refused, match="aborted"):
+        here.control.resume("no")
+    with pytest.raises(Refused, match="aborted"):
+        here.control.pause("no")
+
+
+def test_a_pause_is_heeded_before_the_next_grant() -> None:
+    here = bench(at_once=works)
+    here.control.pause("wait")
+    here.settle()
+    assert here.states() == {}
+    here.control.resume("go")
+    here.settle()
+    assert set(here.states().values()) == {"done"}
+
+
+def test_retry_goes_on_at_the_leg_that_failed() -> None:
+    here = failed()
+    assert here.control.retry("h1", "repaired") == ["control/web/h1"]
+    record = here.repository.snapshot(RUN).actions["control/web/h1"]
+    assert (record.state, record.retry, record.leg) == ("failed", True, 1)
+    with pytest.raises(InputError, match="no failed or unknown work"):
+        here.control.retry("h1", "again")
+    here.script.at_once = works
+    here.settle()
+    assert set(here.states().values()) == {"done"}
+    again = [order for order in here.script.orders if order.action == "control/web/h1"]
+    assert [order.leg for order in again] == [0, 1, 1]
+    assert again[2].token > again[1].token
+
+
+def test_an_interrupted_step_wants_an_answer_and_the_answer_is_for_it_alone() -> None:
+    here = bench()
+    here.settle()
+    order = here.script.orders[0]
+    here.script.say(order, "unknown", step="s.prepare.bits")
+    here.settle()
+    host = order.host.name
+    with pytest.raises(InputError, match="--rerun"):
+        here.control.retry(host, "")
+    here.control.retry(host, "looked", "rerun")
+    here.settle()
+    record = here.repository.snapshot(RUN).actions[order.action]
+    assert (record.state, record.answers) == ("claimed", {"s.prepare.bits": "rerun"})
+    later = next(found for found in reversed(here.script.orders) if found.action == order.action)
+    here.script.say(later, "failed", step="")
+    here.settle()
+    here.control.retry(host, "looked again")
+    assert here.repository.snapshot(RUN).actions[order.action].answers == {}
+
+
+class Probes:
+    """Answers of hosts' probes, as the test sets them."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock, self.healthy = clock, True
+
+    def look(self, now: float) -> Measurement:
+        return Measurement(hosts={"h1": HostAnswer(self.healthy, now - 1, now, "asked")})
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_work_of_which_only_the_gate_failed_is_looked_at_again() -> None:
+    probe = Probe(name="p", kind="tcp", host="h1", address="127.0.0.1:1")
+    plan = replace(plan_of(1, policy=Policy(health_timeout=30.0)), probes={"p": probe})
+    here = bench(plan)
+    probes = here.measure = Probes(here.clock)
+    process = here.process()
+    for _ in range(4):  # prepare, then the two legs
+        here.settle(process)
+        if here.script.orders:
+            here.script.say(here.script.orders[-1], "finished")
+    probes.healthy = False
+    here.settle(process)
+    here.clock.advance(60)
+    here.settle(process)
+    record = here.repository.snapshot(RUN).actions["control/web/h1"]
+    assert (record.state, record.leg) == ("failed", 2)
+    orders = len(here.script.orders)
+    here.control.retry("h1", "repaired")
+    probes.healthy = True
+    here.clock.advance(2)
+    here.settle(process)
+    assert here.states()["control/web/h1"] == "done"
+    assert len(here.script.orders) == orders, "its steps had all happened: none is done again"
+
+
+def test_skip_lets_later_work_begin() -> None:
+    here = failed()
+    here.control.skip("h1", "will be thrown away")
+    here.settle()
+    assert here.states()["control/web/h1"] == "skipped"
+    assert here.repository.snapshot(RUN).run.state == "done"
+
+
+def test_finalize_waits_for_every_host() -> None:
+    plan = plan_of(approval=True)
+    stages = (plan.stages[0], replace(plan.stages[1], point_of_no_return=True))
+    here = bench(replace(plan, stages=stages))
+    with pytest.raises(Refused, match="h1"):
+        here.control.finalize("now")

@@ -1,0 +1,230 @@
+"""The tick: killed between any two commits it ends the same, it hands over again, forgets no report, and stops."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from fast.engine.made import RUN, Bench, plan_of, works
+from underway.core.model.policy import Limit, Policy
+from underway.errors import StoreUnavailable
+from underway.executors.base import Order, ReportKind
+from underway.sim.faults import Killed
+from underway.sim.stage import Parts, Stage
+from underway.store.base import Item, Listing, Store
+from underway.store.memory import MemoryStore
+
+
+class KilledAt:
+    """Ends the process before or after its ``number``-th commit; every process of the run counts on."""
+
+    def __init__(self, number: int, before: bool) -> None:
+        self.number, self.before, self.commits = number, before, 0
+        self.happened = False
+
+    def wrap(self, store: Store) -> Store:
+        return _Killing(store, self)
+
+
+class _Killing:
+    def __init__(self, store: Store, at: KilledAt) -> None:
+        self._store, self._at = store, at
+
+    def get(self, key: str) -> Item | None:
+        return self._store.get(key)
+
+    def list(self, prefix: str, since: int = 0) -> Listing:
+        return self._store.list(prefix, since)
+
+    def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
+        self._at.commits += 1
+        here = self._at.commits == self._at.number
+        self._at.happened |= here
+        if here and self._at.before:
+            raise Killed
+        found = self._store.commit(expect, writes)
+        if here:
+            raise Killed
+        return found
+
+    def watch(self, prefix: str, since: int, timeout: float) -> int:
+        return self._store.watch(prefix, since, timeout)
+
+    def beat(self, name: str, ttl: float) -> None:
+        self._store.beat(name, ttl)
+
+    def alive(self) -> dict[str, float]:
+        return self._store.alive()
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def ends(at: KilledAt) -> tuple[dict[str, str], Counter[tuple[str, str, str]], int]:
+    """States of all actions, how often each step was begun and ended, and the kills."""
+    stage = Stage(
+        plan_of(3, limit=2), seed=1, durations=lambda *_: 5.0, failures=lambda *_: False, parts=Parts(wrap=at.wrap)
+    )
+    assert stage.world.run(stage.finished, 5000)
+    assert stage.oracle.violations == []
+    assert stage.repository.verify()[1] == []
+    states = {name: record["state"] for name, record in stage.oracle.actions.items()}
+    did = Counter((effect.action, effect.step, effect.kind) for effect in stage.effects)
+    return states, did, stage.coordinators[0].kills
+
+
+def test_killed_around_any_commit_it_ends_the_same() -> None:
+    whole = KilledAt(0, before=True)
+    states, did, kills = ends(whole)
+    assert (kills, set(states.values())) == (0, {"done"})
+    assert set(did.values()) == {1}
+    assert whole.commits >= 15
+    number, points = 1, 0
+    while number <= 4 * whole.commits:
+        for before in (True, False):
+            at = KilledAt(number, before)
+            found = ends(at)
+            if not at.happened:
+                break
+            points += 1
+            assert found == (states, did, 1), f"killed {'before' if before else 'after'} commit {number}"
+        else:
+            number += 1
+            continue
+        break
+    assert points >= 30
+
+
+def test_a_new_process_hands_the_same_ticket_over_again() -> None:
+    here = Bench()
+    here.settle()
+    first = [order.ticket for order in here.script.orders]
+    assert len(first) == 3
+    here.settle(here.process())
+    assert [order.ticket for order in here.script.orders[3:]] == first
+
+
+def test_one_process_hands_an_order_over_once_also_when_the_host_is_busy() -> None:
+    here = Bench()
+    here.settle()
+    for order in list(here.script.orders):
+        here.script.say(order, "busy")
+    here.settle()
+    assert len(here.script.orders) == 3
+
+
+def test_nothing_is_granted_after_the_word_stop_and_reports_are_still_taken() -> None:
+    here = Bench()
+    here.settle()
+    here.coordinator.stop_granting()
+    for order in here.script.orders:
+        for kind in works(order):
+            here.script.say(order, kind)
+    here.settle()
+    assert set(here.states().values()) == {"done"}
+    assert len(here.script.orders) == 3, "the next stage was not begun"
+
+
+def test_ctrl_c_twice_cancels_what_is_at_work_and_nothing_else() -> None:
+    here = Bench()
+    here.settle()
+    here.script.say(here.script.orders[0], "finished")
+    here.settle()
+    here.coordinator.cancel_all()
+    assert {order.action for order in here.script.cancelled} == {order.action for order in here.script.orders[1:3]}
+
+
+class Flaky(MemoryStore):
+    """Out of reach while ``down``."""
+
+    down = False
+
+    def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
+        if self.down:
+            raise StoreUnavailable("down")
+        return super().commit(expect, writes)
+
+
+def test_reports_survive_a_store_that_is_out_of_reach() -> None:
+    store = Flaky()
+    here = Bench(store=store)
+    here.settle()
+    for order in here.script.orders:
+        here.script.say(order, "finished")
+    store.down = True
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            here.coordinator.tick()
+    store.down = False
+    here.settle()
+    assert {state for name, state in here.states().items() if name.startswith("prepare")} == {"done"}
+
+
+def test_reports_of_another_run_or_another_token_change_nothing() -> None:
+    here = Bench()
+    here.settle()
+    order = here.script.orders[0]
+    before = here.repository.snapshot(RUN).actions
+    here.script.say(order, "finished")
+    (report,) = here.script.inbox
+    for wrong in (
+        {"run": "other"},
+        {"token": report.token + 1},
+        {"token": report.token - 1},
+        {"action": "prepare/web/h9"},
+    ):
+        fields = {name: getattr(report, name) for name in report.__dataclass_fields__} | wrong
+        here.script.inbox = [type(report)(**fields)]
+        here.settle()
+    assert here.repository.snapshot(RUN).actions == before
+
+
+def test_silence_becomes_unknown_and_a_word_lifts_it() -> None:
+    here = Bench()
+    here.settle()
+    order = here.script.orders[0]
+    for _ in range(3):
+        here.script.say(order, "unreachable")
+        here.settle()
+        here.clock.advance(100)
+    assert here.states()[order.action] == "unknown"
+    here.clock.advance(1e6)
+    here.settle()
+    assert here.states()[order.action] == "unknown", "no timer moves it"
+    here.script.say(order, "finished")
+    here.settle()
+    assert here.states()[order.action] == "done"
+
+
+def test_a_limit_that_was_lowered_counts_for_the_decision_of_the_same_look() -> None:
+    here = Bench(plan_of(4, limit=3), at_once=lambda order: works(order) if order.action.startswith("prepare") else ())
+    here.control.limit("web", Limit(count=0), "held")
+    here.settle()
+    assert not [order for order in here.script.orders if order.action.startswith("control")]
+    here.control.limit("web", Limit(count=2), "two")
+    here.settle()
+    assert len([order for order in here.script.orders if order.action.startswith("control")]) == 2
+
+
+def test_many_grants_are_committed_in_parts_and_all_are_handed_over() -> None:
+    here = Bench(plan_of(100, policy=Policy(prepare_limit=Limit(count=100))))
+    here.settle()
+    assert len({order.action for order in here.script.orders}) == 100
+    assert len({order.token for order in here.script.orders}) == 100
+
+
+def test_a_failure_halts_and_says_so_once() -> None:
+    def one_fails(order: Order) -> tuple[ReportKind, ...]:
+        return ("failed",) if order.action == "prepare/web/h1" else works(order)
+
+    here = Bench(at_once=one_fails)
+    here.settle()
+    for _ in range(5):
+        here.coordinator.tick()
+    assert here.kinds().count("run-halted") == 1
+    here.control.skip("h1", "without it")
+    here.settle()
+    assert here.repository.snapshot(RUN).run.state == "done"
+    assert "run-resumed" in here.kinds()
