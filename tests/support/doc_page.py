@@ -26,7 +26,7 @@ from underway.config.load import load
 
 TOP = Path(underway.__file__).parents[2]
 BIN = TOP / ".venv/bin"
-LONGEST = 240.0
+LONGEST = 600.0
 """Seconds that one command may take; the machine may be busy."""
 
 _BLOCK = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$|^% (\$ [^\n]*)$", re.MULTILINE | re.DOTALL)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from underway.cli.context import Context, echo, pass_context
-from underway.core.model.policy import Limit
-from underway.engine.control import Control
 from underway.errors import UsageError
+
+if TYPE_CHECKING:
+    from underway.core.model.policy import Limit
+    from underway.engine.control import Control
 
 reason_option = click.option("--reason", metavar="TEXT", default="", help="Why: kept in the audit and shown to all.")
 reason_wanted = click.option("--reason", metavar="TEXT", required=True, help="Why: kept in the audit and shown to all.")
@@ -156,6 +158,8 @@ def limit(context: Context, what: str, value: str, reason: str) -> None:
 
 
 def _limit(text: str) -> Limit:
+    from underway.core.model.policy import Limit
+
     digits = text[:-1] if text.endswith("%") else text
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 6):
         raise UsageError(f"limit {text!r}: expected a number of hosts such as 3, or a percentage such as 10%")
