@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List, Protocol
 
 from underway_runner import disk, journal, playbook, procs
 from underway_runner.errors import PlanMismatch
@@ -29,13 +29,23 @@ OUTPUT_LINES = 8
 LAUNCH = "from underway_runner.child import main; import os, sys; s = main(); sys.stdout.flush(); os._exit(s)"
 
 
+class Answered(Protocol):
+    """Where an event's answer goes."""
+
+    def send(self, answer: bytes, /) -> Any:
+        """Send it."""
+
+
 class Cancelled(Exception):
     """The leg was cancelled; everything that it ran is gone."""
 
 
 @dataclass
 class Ended:
-    """How a run of Ansible ended. ``said_end``: it came to its own end; ``reason``: why the runner ended it."""
+    """How a run of Ansible ended. ``said_end``: it came to its own end; ``reason``: why the runner ended it.
+
+    ``lost``: Ansible itself lost the host (only where it works from elsewhere).
+    """
 
     status: int = 0
     said_end: bool = False
@@ -44,6 +54,7 @@ class Ended:
     reason: str = ""
     last_words: str = ""
     tasks: int = 0
+    lost: str = ""
 
     @property
     def signalled(self) -> bool:
@@ -172,9 +183,12 @@ class AnsibleRun:
     def _time_out(self, process: "subprocess.Popen[bytes]") -> None:
         self._end_everything()
         process.wait()
+        self._say_too_late(process.returncode)
+
+    def _say_too_late(self, status: int) -> None:
         step = self._step
         seconds = self._timeout if step and self._deadline <= self._limit else time.monotonic() - self._pass.began
-        self._ended.status = process.returncode
+        self._ended.status = status
         self._ended.failed_step = step
         self._ended.reason = f"timed out after {seconds:.0f} s" + ("" if step else " (the leg as a whole)")
         if step:
@@ -202,7 +216,7 @@ class AnsibleRun:
             for raw in whole:
                 self._event(json.loads(raw), ours)
 
-    def _event(self, event: Dict[str, Any], ours: socket.socket) -> None:
+    def _event(self, event: Dict[str, Any], ours: Answered) -> None:
         if "secrets" in event:
             self._pass.scrub.add(event["secrets"])
         elif "begin" in event:
@@ -233,7 +247,7 @@ class AnsibleRun:
             if kind not in ("task", "task-end", "output") or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
 
-    def _answer(self, ours: socket.socket, go_on: bool) -> None:
+    def _answer(self, ours: Answered, go_on: bool) -> None:
         try:
             ours.send(b"ok\n" if go_on else b"stop\n")
         except OSError:

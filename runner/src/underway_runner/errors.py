@@ -5,6 +5,7 @@
     RunnerError
     ├── Refused          nothing was changed, and why
     ├── Busy             another pass holds the host's lock
+    ├── LineBroken       the line to the coordinator's Ansible broke (attend): the same ticket resumes
     ├── PlanMismatch     the playbook does something that the ticket does not name
     └── JournalDamaged   a line in the middle of the journal, or its end, is lost: what was done is not known
 """
@@ -26,6 +27,10 @@ class Busy(RunnerError):
 
 class JournalDamaged(RunnerError):
     """The journal cannot be trusted; the runner never starts afresh from it."""
+
+
+class LineBroken(RunnerError):
+    """The line between attend and drive is gone; what the open step did is decided on resuming."""
 
 
 class PlanMismatch(RunnerError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from underway_runner import __version__
-from underway_runner.errors import Busy, JournalDamaged, Refused
+from underway_runner.errors import Busy, JournalDamaged, LineBroken, Refused
 
 LARGEST = 256 * 1024 * 1024
 """Bytes of a request; a plan of 10,000 hosts with its bundle has far fewer."""
@@ -19,6 +19,10 @@ LARGEST = 256 * 1024 * 1024
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run one verb."""
     options = _parser().parse_args(arguments)
+    if options.verb == "drive":
+        from underway_runner.drive import main as drive  # noqa: PLC0415
+
+        return drive(sys.stdin.buffer.readline(LARGEST))
     directory = Path(options.dir or default_directory()).absolute()
     os.umask(0o077)
     try:
@@ -31,8 +35,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         answer({"kind": "unknown", "text": str(error)})
     except OSError as error:
         answer({"kind": "refused", "text": f"the host cannot take work: {error}"})
-    except BrokenPipeError:
-        return 0
+    except LineBroken:
+        return 0  # there is nobody to tell; the same ticket resumes
     return 0
 
 
@@ -45,6 +49,12 @@ def dispatch(options: argparse.Namespace, directory: Path) -> Dict[str, Any]:
         from underway_runner.enrol import enrol  # noqa: PLC0415
 
         return enrol(directory, request())
+    if options.verb == "attend":
+        from underway_runner.attend import attend  # noqa: PLC0415
+        from underway_runner.channel import Channel  # noqa: PLC0415
+
+        # The driver says nothing before it has its answer: what follows the request's line is the channel's.
+        return attend(directory, request(), Channel(sys.stdin.fileno(), sys.stdout.fileno()))
     if options.verb in ("start", "run"):
         from underway_runner.start import start  # noqa: PLC0415
 
@@ -113,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="underway-runner", description="The host's side of Underway.")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("ping", "enrol", "start", "run", "follow", "cancel"):
+    for verb in ("ping", "enrol", "start", "run", "follow", "cancel", "attend", "drive"):
         sub = verbs.add_parser(verb)
         sub.add_argument("--dir", default="")
         if verb in ("run", "follow"):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
-import yaml
-
 Task = Mapping[str, Any]
 
 
@@ -20,38 +18,57 @@ def handler_slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads a playbook for its structure: ``!unsafe`` and ``!vault`` values come as plain text, never used here."""
+def _load(data: bytes) -> Any:
+    """A playbook, read for its structure: ``!unsafe`` and ``!vault`` values come as plain text, never used here."""
+    import yaml  # noqa: PLC0415  a host whose Ansible works from elsewhere needs none
 
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        pass
 
-def _plain(loader: Any, _suffix: str, node: Any) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_scalar(node)
+    def plain(loader: Any, _suffix: str, node: Any) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        return loader.construct_scalar(node)
 
-
-_Loader.add_multi_constructor("!", _plain)
+    Loader.add_multi_constructor("!", plain)
+    return yaml.load(data, Loader=Loader)  # a safe loader with tags read as text
 
 
 class Book:
-    """The structure of a playbook's one play: its handlers, and what each step's tasks may notify."""
+    """The structure of a playbook's one play: its handlers, and what each step's tasks may notify.
+
+    ``by_slug``: what may be notified, by the slug of the step.
+    """
 
     def __init__(self, data: bytes) -> None:
-        plays = yaml.load(data, Loader=_Loader)  # a safe loader with tags read as text
+        plays = _load(data) if data else None
         play: Mapping[str, Any] = plays[0] if isinstance(plays, list) and plays else {}
         self.handlers: List[Task] = list(play.get("handlers") or ())
-        self._notified: Dict[str, List[str]] = {}
+        self.by_slug: Dict[str, List[str]] = {}
         for task in play.get("tasks") or ():
             tags = task.get("tags") or ()
             for tag in [tags] if isinstance(tags, str) else tags:
                 if str(tag).startswith("step_"):
-                    self._notified[str(tag)[5:]] = notified_by([task])
+                    self.by_slug[str(tag)[5:]] = notified_by([task])
+
+    @classmethod
+    def of(cls, handlers: Iterable[Task], by_slug: Mapping[str, Sequence[str]]) -> "Book":
+        """The structure from what :meth:`plain` gave."""
+        book = cls(b"")
+        book.handlers = [dict(handler) for handler in handlers]
+        book.by_slug = {slug: [str(name) for name in names] for slug, names in by_slug.items()}
+        return book
+
+    def plain(self) -> Dict[str, Any]:
+        """As much of it as the runner asks for, as JSON."""
+        handlers = [{key: handler[key] for key in ("name", "listen") if key in handler} for handler in self.handlers]
+        return {"handlers": handlers, "notified": self.by_slug}
 
     def notified(self, step: str) -> List[str]:
         """What the tasks of a step may notify."""
-        return self._notified.get(step_slug(step), [])
+        return self.by_slug.get(step_slug(step), [])
 
 
 def raise_tags(playbook: bytes) -> Set[str]:

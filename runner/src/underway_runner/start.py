@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from underway_runner import disk, procs, trust
 from underway_runner.ansible_run import read_sessions
@@ -22,12 +22,15 @@ from underway_runner.trust import Work
 LOCK_PATIENCE = 5.0
 """Seconds to wait for a lock whose holder has not yet said what it is doing: it is checking a ticket, too."""
 
+Go = Callable[[Supervisor, int], None]
+"""What runs a pass: its supervisor, and the descriptor that holds the host's lock."""
+
 KEPT = 10
 """Directories of former passes that are kept, for their output."""
 
 
-def start(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
-    """Check, lock, journal, detach.
+def start(directory: Path, request: Mapping[str, Any], go: Optional[Go] = None) -> Dict[str, Any]:
+    """Check, lock, journal, detach; ``go`` runs the pass otherwise (see attend).
 
     Raises Refused (nothing was changed), Busy or JournalDamaged. Answers ``accepted`` as well when this very
     ticket is at work or has ended: ``follow`` says how.
@@ -37,12 +40,12 @@ def start(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
     if lock is None:
         return {"kind": "accepted", "text": "is at work"}
     try:
-        return _start(directory, work, lock)
+        return _start(directory, work, lock, go or _detach)
     finally:
         os.close(lock)
 
 
-def _start(directory: Path, work: Work, lock: int) -> Dict[str, Any]:
+def _start(directory: Path, work: Work, lock: int, go: Go) -> Dict[str, Any]:
     tokens = _tokens(directory)
     ticket = work.ticket
     _fence(tokens, work)
@@ -58,7 +61,7 @@ def _start(directory: Path, work: Work, lock: int) -> Dict[str, Any]:
             journal.append("accepted", text=f"ticket={work.ticket_digest[:16]} mode={work.mode}")
             know_length(directory, journal.last)
         place = _unpack(directory, work)
-        _detach(Supervisor(directory, place, work, journal), lock)
+        go(Supervisor(directory, place, work, journal), lock)
     finally:
         journal.close()
     return {"kind": "accepted"}

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from underway_runner import disk, playbook, procs
 from underway_runner.ansible_run import AnsibleRun, Cancelled, Ended
@@ -41,6 +41,7 @@ class Supervisor:
         self.raises = playbook.raise_tags(self.book)
         self._structure: Optional[playbook.Book] = None
         self.sessions = directory / "work" / "sessions"
+        self.runs: Callable[..., AnsibleRun] = AnsibleRun
 
     def run(self) -> None:
         """Do the leg, and write how it ended."""
@@ -79,6 +80,10 @@ class Supervisor:
             self._structure = playbook.Book(self.book)
         return self._structure
 
+    def know_structure(self, book: playbook.Book) -> None:
+        """Take the playbook's structure from who has read it already."""
+        self._structure = book
+
     def note(self) -> None:
         """Write who holds the lock, and the process group of its Ansible."""
         own = procs.identify(os.getpid())
@@ -103,16 +108,16 @@ class Supervisor:
             if not before.pending and all(step in before.done for step in self.steps):
                 self._finish()
                 return
-            ended = AnsibleRun(self, self._arguments(before), limit=self._limit()).go()
+            ended = self.runs(self, self._arguments(before), limit=self._limit()).go()
             if ended.said_end or ended.reason:
                 self._conclude(ended)
                 return
             # Killed by somebody, without a word: as after a crash of the runner, decide on the open step and go on.
             crashes = 0 if len(self.history().done) > len(before.done) else crashes + 1
             step = next(iter(self.history().open), "")
-            if crashes >= CRASHES or not (step or ended.signalled):
+            if crashes >= CRASHES or not (step or ended.signalled or ended.lost):
                 how = f"by signal {-ended.status}" if ended.signalled else f"with status {ended.status}"
-                self._fail(step, f"Ansible ended {how}: {ended.last_words}")
+                self._fail(step, ended.lost or f"Ansible ended {how}: {ended.last_words}")
                 return
 
     def _arguments(self, history: History) -> List[str]:
@@ -177,7 +182,7 @@ class Supervisor:
         if self.specs[step].get("check") is None or tag not in playbook.check_tags(self.book):
             return None
         arguments = ["-i", "inventory.yml", self.work.ticket["playbook"], "--tags", tag]
-        ended = AnsibleRun(self, arguments, limit=time.monotonic() + 300.0, journaled=False).go()
+        ended = self.runs(self, arguments, limit=time.monotonic() + 300.0, journaled=False).go()
         if not ended.said_end or not ended.tasks:
             return None
         return "rerun" if ended.failed else "done"

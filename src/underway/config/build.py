@@ -118,6 +118,9 @@ def check_paths(doc: Document, name: str, written: HostFile, base: Path) -> Iter
             yield doc.problem(
                 at, "path", f"'{key}' of a host that is reached over SSH must be absolute", "begin it with '/'"
             )
+    if written.connection == "local" and written.ansible == "coordinator":
+        message = "'ansible: coordinator' is for hosts over SSH; a host with 'connection: local' has this machine's own"
+        yield doc.problem(("hosts", name, "ansible"), "value", message, "leave 'ansible' out")
     if written.connection == "local" and not written.directory:
         message = "a host with 'connection: local' needs a 'directory' of its own"
         yield doc.problem(("hosts", name), "missing", message, "for example directory: hosts/" + name, of="key")

@@ -6,17 +6,22 @@ SSH is transport only. What was done is asked of the host's runner; a connection
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from underway.core.model.cluster import Host
 from underway.errors import Refused
+from underway.executors.base import Order
 from underway.executors.stream import StreamExecutor
 
 DEFAULT_PYTHON = "/opt/underway/bin/python"
@@ -47,9 +52,10 @@ class SshExecutor(StreamExecutor):
         super().__init__(vault_password)
         self._known_hosts = known_hosts.absolute()
         self._identity = identity
-        self._options = tuple(options)
+        self._extra = tuple(options)
         self._own_control = ""
         control = control.absolute()
+        self._drivers = control.parent / "drivers"
         if len(str(control)) + 58 > _SOCKET_PATH:
             self._own_control = tempfile.mkdtemp(prefix="underway-")
             control = Path(self._own_control)
@@ -61,16 +67,40 @@ class SshExecutor(StreamExecutor):
     def command(self, host: Host, verb: str, arguments: Sequence[str]) -> list[str]:
         """ssh's command line for a verb of the runner. Raises Refused for a name that ssh or a shell could misread."""
         self._used[host.name] = host
+        return self._call(host, verb, arguments, self._shared())
+
+    def _call(self, host: Host, verb: str, arguments: Sequence[str], sharing: Sequence[str]) -> list[str]:
         where = ["--dir", host.directory] if host.directory else []
         remote = [host.python or DEFAULT_PYTHON, "-m", "underway_runner", verb, *where, *arguments]
-        return [*self._ssh(host), "--", self._address(host), shlex.join(remote)]
+        return [*self._ssh(host, sharing), "--", self._address(host), shlex.join(remote)]
+
+    def drive(self, order: Order, arguments: Sequence[str], request: bytes) -> tuple[list[str], bytes]:
+        """``drive`` of the runner beside us: the host checks, locks and journals, Ansible works from here.
+
+        Raises Refused if this environment has no runner, or as :meth:`command`.
+        """
+        host = order.host
+        if importlib.util.find_spec("underway_runner") is None:
+            raise Refused(
+                f"{host.name}: 'ansible: coordinator' needs the runner on this machine, too"
+                f" (expected underway_runner for {sys.executable}; 'pip install underway-runner' there)"
+            )
+        line: dict[str, Any] = {
+            "order": json.loads(request),
+            # A connection of its own: when it ends, the host knows that nobody drives any more.
+            "attend": self._call(host, "attend", (), ("ControlMaster=no", "ControlPath=none")),
+            "follow": self.command(host, "follow", arguments),
+            "ssh": self._options(host, ()),
+            "place": str(self._drivers / host.name),
+        }
+        return [sys.executable, "-m", "underway_runner", "drive"], json.dumps(line).encode() + b"\n"
 
     def close(self) -> None:
         """End the calls and the shared connections; work on hosts goes on."""
         super().close()
         for host in self._used.values():
             with contextlib.suppress(OSError, Refused, subprocess.TimeoutExpired):
-                leave = [*self._ssh(host), "-O", "exit", "--", self._address(host)]
+                leave = [*self._ssh(host, self._shared()), "-O", "exit", "--", self._address(host)]
                 subprocess.run(leave, capture_output=True, timeout=5, check=False)
         self._used.clear()
         if self._own_control:
@@ -82,7 +112,19 @@ class SshExecutor(StreamExecutor):
             raise Refused(f"{host.name}: address {address!r}: expected a host name or an IP address")
         return address
 
-    def _ssh(self, host: Host) -> list[str]:
+    def _shared(self) -> tuple[str, ...]:
+        """How calls to one host share a connection."""
+        return ("ControlMaster=auto", f'ControlPath={_quoted(self._control)[:-1]}/%C"', "ControlPersist=60")
+
+    def _ssh(self, host: Host, sharing: Sequence[str]) -> list[str]:
+        command = ["ssh", "-T", "-p", str(host.port)]
+        for option in self._options(host, sharing):
+            command += ["-o", option]
+        if host.user:
+            command += ["-l", host.user]
+        return command
+
+    def _options(self, host: Host, sharing: Sequence[str]) -> list[str]:
         if host.user and not _USER.fullmatch(host.user):
             raise Refused(f"{host.name}: user {host.user!r}: expected a plain user name")
         if not 0 < host.port < 65536:
@@ -101,9 +143,7 @@ class SshExecutor(StreamExecutor):
             "ClearAllForwardings=yes",
             "PermitLocalCommand=no",
             "RequestTTY=no",
-            "ControlMaster=auto",
-            f'ControlPath={_quoted(self._control)[:-1]}/%C"',
-            "ControlPersist=60",
+            *sharing,
             "ConnectTimeout=10",
             "ServerAliveInterval=5",
             "ServerAliveCountMax=3",
@@ -111,12 +151,7 @@ class SshExecutor(StreamExecutor):
         ]
         if self._identity is not None:
             options += [f"IdentityFile={_quoted(self._identity.absolute())}", "IdentitiesOnly=yes"]
-        command = ["ssh", "-T", "-p", str(host.port)]
-        for option in (*options, *self._options):
-            command += ["-o", option]
-        if host.user:
-            command += ["-l", host.user]
-        return command
+        return [*options, *self._extra]
 
 
 def _quoted(path: Path) -> str:

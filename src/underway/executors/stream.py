@@ -91,6 +91,14 @@ class StreamExecutor(ABC):
     def command(self, host: Host, verb: str, arguments: Sequence[str]) -> list[str]:
         """The program and arguments that call a verb of the host's runner. Raises Refused for an unusable host."""
 
+    def drive(self, order: Order, arguments: Sequence[str], request: bytes) -> tuple[list[str], bytes]:
+        """The program, and its input, that do a leg of a host whose Ansible works from here. Raises Refused.
+
+        ``arguments`` are those of ``follow``; ``request`` is the line for ``run``.
+        """
+        del arguments, request
+        raise Refused(f"{order.host.name}: 'ansible: coordinator' works over SSH only, not {order.host.connection}")
+
     def submit(self, order: Order) -> None:
         """Hand an order over (again). Never blocks; an order that is followed already is left alone."""
         self._tell("submit", order)
@@ -236,10 +244,13 @@ class StreamExecutor(ABC):
         elif call.cancel:
             call.verb, arguments, data = "follow", [*where, *since], b""
         else:
-            call.verb, arguments, data = "run", since, self._request(order)
+            call.verb, arguments, data = "run", since, self.request(order)
         try:
+            command = self.command(order.host, call.verb, arguments)
+            if call.verb == "run" and order.host.ansible == "coordinator":
+                command, data = self.drive(order, [*where, *since], data)
             call.process = subprocess.Popen(
-                self.command(order.host, call.verb, arguments),
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -260,7 +271,8 @@ class StreamExecutor(ABC):
                 wanted = selectors.EVENT_WRITE if name == "in" else selectors.EVENT_READ
                 self._selector.register(pipe, wanted, (call, name))
 
-    def _request(self, order: Order) -> bytes:
+    def request(self, order: Order) -> bytes:
+        """The request of ``run`` and ``attend``, one line."""
         request = {
             "plan": base64.b64encode(order.plan).decode(),
             "ticket": base64.b64encode(order.ticket).decode(),

@@ -42,6 +42,7 @@ class Kit:
         self.steps = steps
         self.handlers = handlers or []
         self.vars: dict[str, Any] = {}
+        self.way: dict[str, Any] = {"ansible_connection": "local"}
         self.inventory_extra = ""
         self.run_id = "r1"
         self.rebuild()
@@ -97,8 +98,8 @@ class Kit:
         return json.dumps([play], indent=1).encode()
 
     def _inventory(self) -> bytes:
-        lines = ["all:", "  hosts:", "    h1:", "      ansible_connection: local"]
-        for name, value in self.vars.items():
+        lines = ["all:", "  hosts:", "    h1:"]
+        for name, value in (self.way | self.vars).items():
             lines.append(f"      {name}: {json.dumps(value)}")
         return ("\n".join(lines) + "\n" + self.inventory_extra).encode()
 

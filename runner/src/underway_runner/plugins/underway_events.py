@@ -56,7 +56,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._result(result, "ignored" if ignore_errors else "failed")
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
-        self._result(result, "failed")
+        self._result(result, "failed", unreachable=True)
 
     def v2_runner_on_skipped(self, result: Any) -> None:
         self._result(result, "skipped")
@@ -75,7 +75,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             self._link.ask({"end": self._step, "begin": step})
             self._step = step
 
-    def _result(self, result: Any, how: str) -> None:
+    def _result(self, result: Any, how: str, unreachable: bool = False) -> None:
         task, data = result._task, result._result
         fields = getattr(result, "_task_fields", None) or {}
         hidden = bool(getattr(task, "no_log", False) or fields.get("no_log") or data.get("_ansible_no_log"))
@@ -88,6 +88,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             "duration": round(time.monotonic() - self._begun, 6),
             "text": "(output hidden by no_log)" if hidden else text_of(data, how),
         }
+        if unreachable:
+            message["unreachable"] = True
         if changed and how == "ok":
             notify = fields.get("notify") or getattr(task, "notify", None) or []
             message["notify"] = [str(name) for name in ([notify] if isinstance(notify, str) else notify)]
