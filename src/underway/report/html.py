@@ -132,8 +132,8 @@ def _environment(mode: str) -> Environment:
     )
     environment.globals.update(
         said=partial(words.host_word, mode=mode), glyphs=GLYPHS, verdicts=VERDICTS, work=_work, clock=words.clock,
-        count=words.count, duration=words.duration, moment=words.moment, plural=words.plural, share=words.share, some=words.some,
-        stamp=words.stamp,
+        count=words.count, duration=words.duration, moment=words.moment, plural=words.plural, share=words.share,
+        some=words.some, stamp=words.stamp,
     )  # fmt: skip
     return environment
 
