@@ -74,7 +74,8 @@ def log(context: Context, run_id: str, as_json: bool) -> None:
         if as_json:
             echo(json.dumps(json.loads(canonical(entry))))
         else:
-            echo(f"{moment(entry.at)}  {entry.kind:<13} {clean(entry.actor)}: {clean(entry.text)}")
+            about = f"{clean(entry.action)}, " if entry.action else ""
+            echo(f"{moment(entry.at)}  {entry.kind:<13} {about}{clean(entry.actor)}: {clean(entry.text)}")
 
 
 def _run(context: Context, wanted: str) -> str:
