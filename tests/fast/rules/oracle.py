@@ -298,7 +298,9 @@ class Judge:
                 wanted = {"at-work"}
             elif host in self.snapshot.holds and left:
                 wanted = {"held"}
-            elif self.sick(host) and (not now or (not undoing and any(w.rolling for w in now) and not self.retry(host))):
+            elif self.sick(host) and (
+                not now or (not undoing and any(w.rolling for w in now) and not self.retry(host))
+            ):
                 wanted = {"host-unhealthy"}
             elif not now and waived:
                 wanted = {"skipped"}
