@@ -26,7 +26,7 @@ from underway.core.model.cluster import Probe
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 TESTS = Path(__file__).parents[1]
-POINTS = {"hosts": 280, "coordinator-calls": 90, "runner-calls": 130}
+POINTS = {"hosts": 230, "coordinator-calls": 80, "runner-calls": 130}
 SEED = os.environ.get("UNDERWAY_SEED", "20261121")
 
 
@@ -54,6 +54,7 @@ def test_everything_is_killed_in_a_run_of_twenty_hosts(tmp_path: Path) -> None:
     assert said["hosts"] == 20
     for victim in ("coordinator", "runner", "ansible", "prober"):
         assert said["kills"][victim] >= 5, f"{victim} was hardly killed: the faults did not bite"
+    assert said["by kind"]["runner: failpoint of the pass"] >= 10
     assert said["resumed"] >= 10 and said["unknown"] >= 1, "no step was interrupted: the faults did not bite"
     assert said["gaps"] <= said["kills"]["prober"] + 1 + said["skipped spells"]
 
@@ -61,7 +62,7 @@ def test_everything_is_killed_in_a_run_of_twenty_hosts(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("kills")
 def test_the_coordinator_is_killed_at_its_file_system_calls(tmp_path: Path) -> None:
     said = scene("coordinator-calls", tmp_path)
-    assert said["kills"]["coordinator"] >= 60 and said["runs"] >= 2
+    assert said["kills"]["coordinator"] >= 50 and said["runs"] >= 2
 
 
 @pytest.mark.xdist_group("kills-of-the-runner")

@@ -28,7 +28,8 @@ INTERPRETER = """\
 #!/bin/sh
 # An interpreter for hosts' runners that starts them under the next order of the host's queue.
 queue=$5.queue
-if [ "$3" = run ] && [ -d "$queue" ]; then
+# an order is not for a call that finds the pass at work: it would start none
+if [ "$3" = run ] && [ -d "$queue" ] && flock --nonblock "$5/lock" true; then
     for order in "$queue"/*; do
         if mv "$order" "$5.taken" 2>/dev/null; then
             # shellcheck disable=SC2046

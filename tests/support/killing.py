@@ -21,8 +21,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from support.kill_judge import judge, processes_of
-from support.kill_world import Web, World
+from support.kill_judge import processes_of
+from support.kill_world import World
 from underway.app.place import Place, Session
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -235,9 +235,18 @@ class Killing:
             if code == 4:
                 self._answer_all()
         for pid, code in reap(keep=self.coordinator.pid if self.coordinator else 0):
-            if code == -signal.SIGKILL and pid in self._noted and pid not in self._ours:
+            if code == -signal.SIGKILL and pid not in self._ours and self._was_runner(pid):
                 self.counts["runner"] += 1
                 self.kinds["runner: failpoint of the pass"] += 1
+
+    def _was_runner(self, pid: int) -> bool:
+        if pid in self._noted:
+            return True
+        for host in self.world.hosts:  # it lived for less than a look
+            with contextlib.suppress(OSError, ValueError):
+                if json.loads((self.world.host(host) / "work" / "pass.json").read_text())["pid"] == pid:
+                    return True
+        return False
 
     def _note(self, host: str) -> dict[str, Any] | None:
         """Who is at work on the host, as the pass itself noted it."""
@@ -361,40 +370,3 @@ def rest(root: Path) -> list[str]:
             return []
         time.sleep(0.1)
     return [f"still runs: {line}" for line in found]
-
-
-def many_hosts(root: Path, hosts: int, points: int, seed: int) -> tuple[list[str], dict[str, Any]]:
-    """A run without kills, and the same with about ``points`` of them. Returns what is wrong, and the counts."""
-    chance = random.Random(seed)
-    web = Web()
-    try:
-        world = World(root / "world", hosts - hosts // 5, hosts // 5, web.port)
-        world.make()
-        world.save(root / "copy")
-        wanted, quiet = control(world)
-        world.restore(root / "copy")
-        # a run of 20 hosts has some 1,000 transitions to be killed after, beside the failpoints
-        given = 2 * len(PREPARE) + len(UPGRADE)
-        every = points > 50 * hosts
-        share = 1.0 if every else min(1.0, max(0, points - given) / (50 * hosts))
-        killing = Killing(world, chance, share, 3 if every else 1)
-        began = time.monotonic()
-        killing.run()
-        took = time.monotonic() - began
-        wrong = rest(world.root)
-        found, counts = judge(world, wanted, killing.prober_kills)
-        said = {
-            "seed": seed,
-            "hosts": hosts,
-            "kills": {name: killing.counts[name] for name in VICTIMS},
-            "by kind": dict(sorted(killing.kinds.items())),
-            "failpoints handed out": killing.counts["failpoints handed out"],
-            "answers": killing.counts["answers"],
-            "seconds": round(took, 1),
-            "seconds without kills": round(quiet, 1),
-            **counts,
-        }
-        return wrong + found, said
-    finally:
-        web.close()
-        end_descendants()
