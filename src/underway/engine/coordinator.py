@@ -12,11 +12,10 @@ Invariants (tested in ``tests/fast/engine`` and, against hosts that misbehave, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as copy_of
 
-from underway.core.differing import differing
 from underway.core.model.base import replace
 from underway.core.model.decision import Decision, Verdict
 from underway.core.model.event import Event, EventKind
@@ -94,7 +93,7 @@ class Coordinator:
         self._events: list[Event] = []
         self._backlog: list[Report] = []
         self._beaten = float("-inf")
-        self._dispatched: Mapping[str, ActionRecord] = {}
+        self._decided = self._dispatched = -1  # revisions of the looks that were decided on, and acted upon, last
 
     def stop_granting(self) -> None:
         """From now on start nothing; hosts at work are followed to their end. Takes effect before the next grant."""
@@ -122,7 +121,8 @@ class Coordinator:
             snapshot = self._repository.snapshot(self._run)
             changed = True
         self._follow_policy(snapshot)  # of the very look that is decided on, not of an earlier one
-        decision = self._decider.decide(snapshot, self._clock.now())
+        decision = self._decider.decide(snapshot, self._clock.now(), snapshot.changes(self._decided))
+        self._decided = snapshot.revision
         try:
             changed |= self._commit_verdicts(snapshot, decision.verdicts)
             changed |= self._commit_run(snapshot, decision)
@@ -363,9 +363,9 @@ class Coordinator:
 
     def _dispatch(self, snapshot: Seen) -> None:
         """Hand over every order that is open and that this process has not handed over yet."""
-        changed = differing(self._dispatched, snapshot.actions)
-        self._dispatched = snapshot.actions
-        for action in changed:
+        known = snapshot.changes(self._dispatched)
+        self._dispatched = snapshot.revision
+        for action in snapshot.actions if known is None else known.actions:
             record = snapshot.actions.get(action)
             if record is None:
                 continue

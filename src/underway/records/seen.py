@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from underway.core.decider import Changes
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import (
     ActionRecord,
@@ -22,6 +24,40 @@ from underway.records.codec import Outages, decode, decode_or_none
 from underway.records.keys import Keys, RunKeys
 from underway.store.base import ABSENT, Item, Store
 
+_REMEMBERED = 200_000
+
+
+class ChangeLog:
+    """Which records changed at which look, so that who looks again need not compare all of them. Only ever added to."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._lock = threading.Lock()
+        self._at: list[int] = []
+        self._names: list[tuple[str, str]] = []
+
+    def add(self, revision: int, names: list[tuple[str, str]]) -> None:
+        """(part, name) of every record that a look at ``revision`` found changed."""
+        with self._lock:
+            if len(self._at) > _REMEMBERED:
+                cut = bisect_right(self._at, self._at[len(self._at) // 2])
+                self._first = self._at[cut - 1]
+                self._at, self._names = self._at[cut:], self._names[cut:]
+            self._at.extend([revision] * len(names))
+            self._names.extend(names)
+
+    def since(self, revision: int) -> Changes | None:
+        """What changed after a look at ``revision`` (a name too many is harmless); None where that is not known."""
+        with self._lock:
+            if revision < self._first:
+                return None
+            recent = self._names[bisect_right(self._at, revision) :]
+        found: dict[str, dict[str, None]] = {"actions": {}, "health": {}, "holds": {}}
+        for part, name in recent:
+            if part in found:
+                found[part][name] = None
+        return Changes(**{part: tuple(names) for part, names in found.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class Seen(Snapshot):
@@ -35,6 +71,11 @@ class Seen(Snapshot):
     serial: int = 0
     policy: PolicyRecord | None = None
     revisions: Mapping[str, int] = field(default_factory=dict)
+    log: ChangeLog | None = field(default=None, compare=False, repr=False)
+
+    def changes(self, since: int) -> Changes | None:
+        """What differs from an earlier look of the same repository, at revision ``since``; None: compare yourself."""
+        return self.log.since(since) if self.log is not None and since <= self.revision else None
 
     def token(self, index: int = 0) -> int:
         """The fencing number of the ``index``-th claim of a decision on this look, known before its commit.
@@ -96,8 +137,11 @@ class Look:
 
     def _apply(self, before: Seen | None, items: tuple[Item, ...], revision: int) -> Seen:
         draft = _Draft(before)
+        log = before.log if before is not None and before.log is not None else ChangeLog(revision)
         for item in items:
             draft.take(self._keys, self._run_keys, item)
+        if before is not None:
+            log.add(revision, draft.named)
         if draft.run is None:
             raise RecordInvalid(f"{self._run_keys.record}: expected the record of run {self._run}, found none")
         return Seen(
@@ -112,6 +156,7 @@ class Look:
             serial=draft.serial,
             policy=draft.policy,
             revisions=draft.parts["revisions"],
+            log=log,
         )
 
 
@@ -128,6 +173,7 @@ class _Draft:
             for name in ("actions", "holds", "approvals", "health", "revisions")
         }
         self._own: set[str] = set() if before else set(self.parts)
+        self.named: list[tuple[str, str]] = []
 
     def take(self, keys: Keys, run: RunKeys, item: Item) -> None:
         key, value = item.key, item.value
@@ -157,6 +203,7 @@ class _Draft:
 
     def _put(self, part: str, name: str, value: Any) -> None:
         mine = self._part(part)
+        self.named.append((part, name))
         if value is None:
             mine.pop(name, None)
         else:

@@ -71,7 +71,7 @@ def ends(at: KilledAt) -> tuple[dict[str, str], Counter[tuple[str, str, str]], i
     assert stage.oracle.violations == []
     assert stage.repository.verify()[1] == []
     states = {name: record["state"] for name, record in stage.oracle.actions.items()}
-    did = Counter((effect.action, effect.step, effect.kind) for effect in stage.effects)
+    did = Counter((effect.action, effect.step, str(effect.kind)) for effect in stage.effects)
     return states, did, stage.coordinators[0].kills
 
 
