@@ -20,7 +20,7 @@ COMMANDS = {
     "validate": "setup:validate",
     "schema": "setup:schema",
     "completion": "setup:completion",
-    "enrol": "setup:enrol",
+    "enrol": "hosts:enrol",
     "plan": "planning:plan",
     "simulate": "planning:simulate",
     "export": "planning:export",

@@ -1,4 +1,4 @@
-"""init, validate, schema, completion, enrol: what comes before a plan."""
+"""init, validate, schema, completion: what comes before a plan."""
 
 from __future__ import annotations
 
@@ -150,33 +150,3 @@ def _add_line(file: Path, line: str) -> None:
         with file.open("a") as end:
             end.write(("" if not before or before.endswith("\n") else "\n") + line + "\n")
         echo(f"added to {file}: {line}")
-
-
-@click.command()
-@click.argument("hosts", nargs=-1)
-@pass_context
-def enrol(context: Context, hosts: tuple[str, ...]) -> None:
-    """Tell hosts whose plans and tickets to trust.
-
-    HOSTS: which (default: all). Needed once per host, harmless again.
-
-    An ssh host must be in the known hosts of this cluster first: its key is never accepted unseen.
-    """
-    from underway import trust
-    from underway.app.planning import read_inputs
-    from underway.app.running import enrol_host
-    from underway.core.nearest import nearest
-
-    inputs = read_inputs(context.session)
-    context.place.prepare(inputs.cluster.name)
-    for name in hosts:
-        if name not in inputs.cluster.hosts:
-            raise InputError(f"there is no host {name!r}{nearest(name, inputs.cluster.hosts)}")
-    keys = trust.public_keys(context.place.keys)
-    refused = []
-    for name in hosts or inputs.cluster.hosts:
-        problem = enrol_host(context.place, inputs.cluster.hosts[name], inputs.cluster.name, keys)
-        echo(f"{name}: {problem or 'enrolled'}")
-        refused += [name] if problem else []
-    if refused:
-        raise Refused(f"{len(refused)} of {len(hosts or inputs.cluster.hosts)} hosts are not enrolled")

@@ -69,6 +69,11 @@ class SshExecutor(StreamExecutor):
         self._used[host.name] = host
         return self._call(host, verb, arguments, self._shared())
 
+    def shell(self, host: Host, command: str) -> list[str]:
+        """ssh's command line for a command of the host's shell. Raises Refused as :meth:`command`."""
+        self._used[host.name] = host
+        return [*self._ssh(host, self._shared()), "--", self._address(host), command]
+
     def _call(self, host: Host, verb: str, arguments: Sequence[str], sharing: Sequence[str]) -> list[str]:
         where = ["--dir", host.directory] if host.directory else []
         remote = [host.python or DEFAULT_PYTHON, "-m", "underway_runner", verb, *where, *arguments]

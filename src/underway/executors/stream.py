@@ -388,8 +388,8 @@ class StreamExecutor(ABC):
     def _missing(self, host: Host, words: str) -> str:
         python = host.python or "the default place"
         return (
-            f"there is no runner at {python} ({words}); put it there with"
-            f" 'python3 -m venv' and 'pip install underway-runner', then run 'underway enrol {host.name}'"
+            f"there is no runner at {python} ({words}); put it there with 'underway enrol --install {host.name}'"
+            " (or 'python3 -m venv' and 'pip install underway-runner' on the host)"
         )
 
     def _again(self, call: Call) -> None:
