@@ -140,7 +140,7 @@ def finalize(context: Context, reason: str) -> None:
     Refused while a host is not on the new release.
     """
     _control(context).finalize(reason)
-    echo("the point of no return may be passed; rollback is refused from now on")
+    echo("the point of no return may be passed; rollback is refused once its first step has begun")
 
 
 @click.command()
