@@ -116,7 +116,7 @@ def run_schedule(
 def _trouble(chance: random.Random, rough: float) -> Trouble:
     return Trouble(
         kill_before=0.02 * rough, kill_after=0.04 * rough, lost=0.05 * rough, refused=0.05 * rough,
-        blocked=0.01 * rough, stale=0.2 * rough, frozen=chance.choice([0.0, 0.01, 0.03]),
+        blocked=0.01 * rough, stale=0.2 * rough, frozen=chance.choice([0.0, 0.01, 0.03, 0.1]),
     )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ def _plan_faults(here: stages.Stage, chance: random.Random) -> None:
 
     at_random(3, kill_coordinator)
     at_random(3, lambda: here.hosts[chance.choice(everybody)].kill(whole=chance.random() < 0.5))
-    at_random(2, flap)
+    at_random(chance.choice([0, 2, 6]), flap)
     at_random(2, cut)
     at_random(1, blind)
     at_random(2, outage)
