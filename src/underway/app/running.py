@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from underway import trust
 from underway.app.place import Place, Session
 from underway.app.reporting import summary_of, write_report
 from underway.checks.spawn import ProberProcess
+from underway.core.model.base import canonical
 from underway.core.model.cluster import Host
 from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
@@ -19,7 +21,7 @@ from underway.engine.measure import Measure, NoMeasure
 from underway.engine.mirror import FileMirror, Mirror
 from underway.engine.orders import OrderBook
 from underway.engine.probing import SampleMeasure
-from underway.errors import UnderwayError
+from underway.errors import InputError, UnderwayError
 from underway.executors.connections import ByConnection
 from underway.executors.local import LocalExecutor
 from underway.executors.ssh import SshExecutor
@@ -28,7 +30,7 @@ from underway.render.seal import Bundler
 
 def enrol_host(place: Place, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]]) -> str:
     """Make a host trust our keys; the empty string, or why it could not be done."""
-    executor = _executors(place)[host.connection]
+    executor = _executors(place, None)[host.connection]
     try:
         executor.enrol(host, cluster, keys)
     except UnderwayError as error:
@@ -38,11 +40,41 @@ def enrol_host(place: Place, host: Host, cluster: str, keys: Sequence[Mapping[st
     return ""
 
 
-def _executors(place: Place) -> dict[str, LocalExecutor | SshExecutor]:
+def _executors(place: Place, vault_password: str | None) -> dict[str, LocalExecutor | SshExecutor]:
     return {
-        "local": LocalExecutor(default_directory=place.state / "hosts"),
-        "ssh": SshExecutor(known_hosts=place.known_hosts, control=place.state / "ssh"),
+        "local": LocalExecutor(default_directory=place.state / "hosts", vault_password=vault_password),
+        "ssh": SshExecutor(known_hosts=place.known_hosts, control=place.state / "ssh", vault_password=vault_password),
     }
+
+
+def read_vault_password(path: Path) -> str:
+    """The password that opens the vault values of a run: the first line of a file that only its owner can read.
+
+    Raises InputError for one that others can read, or an empty one. It goes to the runners by their standard input.
+    """
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the vault password cannot be read: {error}") from None
+    if mode & 0o077:
+        raise InputError(f"{path}: expected a file that only its owner can read (chmod 600 {path})")
+    if not text or not text[0]:
+        raise InputError(f"{path}: expected the vault password in the first line, found nothing")
+    return text[0]
+
+
+def needs_vault(plan: Plan) -> bool:
+    """Whether a plan holds values that only a vault password opens."""
+    return b'"__ansible_vault"' in canonical(
+        [
+            plan.settings,
+            plan.role_vars,
+            plan.service_vars,
+            plan.release_vars,
+            [host.vars for host in plan.hosts.values()],
+        ]
+    )
 
 
 def wind_up(session: Session, run: RunRecord) -> None:
@@ -69,7 +101,7 @@ def end_other_probers(session: Session, run: RunRecord) -> None:
             ProberProcess({}, path.parent).stop()
 
 
-def put_together(session: Session, run: RunRecord) -> Driven:
+def put_together(session: Session, run: RunRecord, vault_password: str | None = None) -> Driven:
     """Everything that drives a run on the real executors, probes included."""
     plan, envelope = session.plan_of(run.id)
     directory = session.place.run_directory(run.id)
@@ -79,7 +111,7 @@ def put_together(session: Session, run: RunRecord) -> Driven:
     signer = trust.load_signer(session.place.keys / "ticket.key")
     coordinator = Coordinator(
         repository=session.repository,
-        executor=ByConnection(_executors(session.place)),
+        executor=ByConnection(_executors(session.place, vault_password)),
         plan=plan,
         run=run.id,
         orders=OrderBook(plan, envelope, run, lambda kind, data: trust.sign(signer, kind, data), Bundler()),

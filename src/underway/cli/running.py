@@ -34,21 +34,33 @@ EXITS = {
 }
 
 
+vault_option = click.option(
+    "--vault-password-file",
+    "vault",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="UNDERWAY_VAULT_PASSWORD_FILE",
+    help="Opens the plan's vault values (its mode must be 0600).",
+)
+
+
 @click.command()
 @click.argument("plan_file", metavar="[PLAN]", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask before the start.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines.")
 @click.option("--plain", is_flag=True, help="Progress as plain lines, also on a terminal.")
 @click.option("--linger", is_flag=True, help="Stay while the run waits for an operator (pause, approval).")
+@vault_option
 @pass_context
-def upgrade(context: Context, plan_file: Path | None, yes: bool, as_json: bool, plain: bool, linger: bool) -> None:
+def upgrade(
+    context: Context, plan_file: Path | None, yes: bool, as_json: bool, plain: bool, linger: bool, vault: Path | None
+) -> None:
     """Apply a saved plan, or go on with the run.
 
     Without PLAN: go on with the run that is not finished. Ctrl-C once: start nothing more and wait for those at work.
     Twice: stop them too. Running again resumes.
     """
-    run = _resume(context) if plan_file is None else _start(context, plan_file, yes)
-    _drive(context, run, _mode(as_json, plain), linger)
+    run = _resume(context) if plan_file is None else _start(context, plan_file, yes, vault)
+    _drive(context, run, _mode(as_json, plain), linger, vault)
 
 
 @click.command()
@@ -56,8 +68,9 @@ def upgrade(context: Context, plan_file: Path | None, yes: bool, as_json: bool, 
 @click.option("--yes", is_flag=True, help="Do not ask before the start.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines.")
 @click.option("--plain", is_flag=True, help="Progress as plain lines, also on a terminal.")
+@vault_option
 @pass_context
-def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: bool) -> None:
+def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: bool, vault: Path | None) -> None:
     """Bring changed hosts back to the old release.
 
     Refused after the point of no return.
@@ -71,6 +84,7 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
     plan = make_rollback(session, current)
     for line in tree(plan, width=width()):
         echo(line, error=as_json)
+    _vault_password(plan, vault)
     _confirm(f"Roll back {_hosts(plan)} to {plan.source}?", yes)
     if current.state in ("running", "paused"):
         session.control(current.id).abort(f"rolled back: {reason}")
@@ -80,7 +94,7 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
             )
     run = session.start(plan, sign_plan(context.place, plan), reason)
     wind_up(session, current)
-    _drive(context, run, _mode(as_json, plain), False)
+    _drive(context, run, _mode(as_json, plain), False, vault)
 
 
 def _mode(as_json: bool, plain: bool) -> Literal["rich", "plain", "json"]:
@@ -108,7 +122,7 @@ def _resume(context: Context) -> RunRecord:
     return run
 
 
-def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
+def _start(context: Context, plan_file: Path, yes: bool, vault: Path | None) -> RunRecord:
     from underway.app.planning import check_world, read_plan
     from underway.app.reporting import is_wound_up
     from underway.app.running import wind_up
@@ -122,6 +136,7 @@ def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
     if current is not None and current.plan == plan.digest() and current.state == "done":
         echo(f"run {current.id} of this plan is done", error=True)
         return current
+    _vault_password(plan, vault)
     session.check_free()
     check_world(session, plan)
     echo(f"plan {plan.digest()[:12]}: {plan.cluster}, {_hosts(plan)}, {plan.source} to {plan.target}", error=True)
@@ -130,6 +145,17 @@ def _start(context: Context, plan_file: Path, yes: bool) -> RunRecord:
     if current is not None and not is_wound_up(session, current):
         wind_up(session, current)
     return run
+
+
+def _vault_password(plan: Plan, vault: Path | None) -> str | None:
+    """The password for the plan's vault values; refused before anything starts where one is needed and not given."""
+    from underway.app.running import needs_vault, read_vault_password
+
+    if vault is not None:
+        return read_vault_password(vault)
+    if needs_vault(plan):
+        raise UsageError("the plan holds vault values: give --vault-password-file FILE")
+    return None
 
 
 def _hosts(plan: Plan) -> str:
@@ -145,7 +171,9 @@ def _confirm(question: str, yes: bool) -> None:
     click.confirm(question, abort=True)
 
 
-def _drive(context: Context, run: RunRecord, mode: Literal["rich", "plain", "json"], linger: bool) -> None:
+def _drive(
+    context: Context, run: RunRecord, mode: Literal["rich", "plain", "json"], linger: bool, vault: Path | None
+) -> None:
     """Drive the run with its progress on the terminal; leave a report behind; exit by how it ended."""
     from underway.app.reporting import summary_of, write_report
     from underway.app.running import end_other_probers, put_together
@@ -156,7 +184,7 @@ def _drive(context: Context, run: RunRecord, mode: Literal["rich", "plain", "jso
     from underway.report import text
 
     session = context.session
-    driven = put_together(session, run)
+    driven = put_together(session, run, _vault_password(session.plan_of(run.id)[0], vault))
     end_other_probers(session, run)
     over = run.state == "done"  # its coordinator was killed after the last commit: what is left is to wind up
     if not over:

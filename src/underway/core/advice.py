@@ -58,7 +58,8 @@ def warnings(
     yield from _of_health(facts, passes)
     yield from _of_catalogue(facts)
     for name in facts.cluster.policy.approvals:
-        if stages and name not in {stage.kind for stage in stages}:
+        late = name == "finalize" and any(stage.point_of_no_return for stage in stages)
+        if stages and not late and name not in {stage.kind for stage in stages}:
             yield f"approval of {name} is asked for, but the plan has no such stage"
 
 

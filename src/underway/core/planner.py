@@ -126,7 +126,8 @@ def _stages(builder: Builder, approvals: Sequence[str]) -> tuple[Stage, ...]:
             kind=kind,
             passes=tuple(ids),
             why=WHY[kind],
-            approval=kind in approvals,
+            # "finalize" in the policy means the point of no return, whichever stage that is in this plan
+            approval=kind in approvals or (kind == no_return and "finalize" in approvals),
             point_of_no_return=kind == no_return,
         )
         for kind, ids in made.items()

@@ -64,6 +64,9 @@ class Control:
     def approve(self, stage: str, reason: str = "") -> None:
         """Let a stage begin that waits for an operator. Raises InputError for a stage that the plan does not have."""
         names = [found.kind for found in self._plan.stages]
+        late = [found.kind for found in self._plan.stages if found.point_of_no_return]
+        if stage == "finalize" and stage not in names and late:
+            stage = late[0]  # as in the policy: the point of no return, whichever stage it is
         if stage not in names:
             raise InputError(f"the plan has no stage {stage!r}{nearest(stage, names)}: it has {', '.join(names)}")
         approval = Approval(stage=stage, by=self._operator, at=self._clock.now(), reason=reason)

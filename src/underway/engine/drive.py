@@ -91,8 +91,8 @@ def ended(tick: Tick, stopping: bool, cancelled: bool) -> End | None:
         return "aborted"
     if tick.decision.halt is not None:
         return "halted"
-    if tick.decision.grants or tick.decision.wake:
-        return None
+    if tick.decision.grants or (tick.decision.wake and any(reason.until for reason in tick.decision.reasons.values())):
+        return None  # a host's own reason names a time; that a window will close some day moves nobody
     # an unhealthy host may become well without anybody's word; whatever else waits now, waits for an operator
     return None if any(not health.healthy for health in tick.snapshot.health.values()) else "waits"
 
