@@ -1,6 +1,7 @@
 """Hosts that cannot have ansible-core: the coordinator's Ansible over a real sshd, journal and lock on the host.
 
 The host's Python has the runner and securesystemslib, and nothing else (no ansible, no yaml, no cryptography).
+``UNDERWAY_TEST_HOST_PYTHON`` names another interpreter for it, which can import the two: Python 3.9, say.
 """
 
 from __future__ import annotations
@@ -18,11 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import securesystemslib
 
-import underway_runner
 from fast.runner.kit import Kit, effect
-from fast.runner.sshd import Sshd
+from fast.runner.sshd import Sshd, agent
 from underway.core.model.cluster import Host
 from underway.executors.base import Executor, Order, Report
 from underway.executors.ssh import SshExecutor
@@ -46,11 +45,14 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An interpreter that can import the runner and securesystemslib, and proves that it has no Ansible."""
     root = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / "env")], check=True)
+    own = os.environ.get("UNDERWAY_TEST_HOST_PYTHON", sys.executable)
+    subprocess.run([own, "-m", "venv", "--without-pip", str(root / "env")], check=True)
     site = next((root / "env" / "lib").glob("python*/site-packages"))
-    for module in (underway_runner, securesystemslib):
-        assert module.__file__
-        (site / module.__name__).symlink_to(Path(module.__file__).parent)
+    for module in ("underway_runner", "securesystemslib"):
+        where = subprocess.run(
+            [own, "-c", f"import {module}; print({module}.__file__)"], capture_output=True, text=True, check=True
+        )
+        (site / module).symlink_to(Path(where.stdout.strip()).parent)
     python = str(root / "env" / "bin" / "python")
     for name in ("ansible", "yaml", "cryptography"):
         assert subprocess.run([python, "-c", f"import {name}"], capture_output=True, check=False).returncode == 1
@@ -407,7 +409,7 @@ def test_secrets_stay_on_the_coordinator(sshd: Sshd, bare_python: str, tmp_path:
         "tasks": [
             {"name": "hidden", "ansible.builtin.shell": "cat", "args": {"stdin": "{{ secret }}"}, "no_log": True},
             {"name": "shown", "ansible.builtin.shell": "cat; sleep 1", "args": {"stdin": "{{ secret }}"}},
-            {"name": "said {{ secret }}", "ansible.builtin.debug": {"msg": "{{ secret | urlencode }}"}},
+            {"name": "said {{ secret }}", "ansible.builtin.debug": {"msg": "{{ secret | string | urlencode }}"}},
             {"name": "fails", "ansible.builtin.fail": {"msg": "no: {{ secret }}"}},
         ],
     }
@@ -454,3 +456,53 @@ def test_secrets_stay_on_the_coordinator(sshd: Sshd, bare_python: str, tmp_path:
     output = (far.kit.directory / "work" / "1-0" / "output").read_text()
     assert "-- shown: ok\n[hidden]" in output
     far.nothing_is_left()
+
+
+CLUSTER = """\
+cluster: demo
+release: "1"
+delivery: command
+roles: {{web: {{services: [web], limit: 1}}}}
+hosts:
+  h1: {{role: web, address: 127.0.0.1, port: {port}, user: {user}, python: {python}, directory: {root}/host, \
+ansible: coordinator, vars: {{log: {root}/effects}}}}
+"""
+
+SERVICE = """\
+service: web
+handlers:
+  - name: Restart web
+    ansible.builtin.shell: "echo restarted >> {{ log }}"
+phases:
+  upgrade:
+    - step: turn
+      idempotent: true
+      tasks:
+        - name: Turn
+          ansible.builtin.shell: "echo {{ underway_release_to }}-{{ underway_host }} >> {{ log }}"
+          notify: Restart web
+"""
+
+
+def test_the_whole_program_upgrades_such_a_host(sshd: Sshd, bare_python: str, tmp_path: Path) -> None:
+    for name, text in (
+        ("cluster.yaml", CLUSTER.format(port=sshd.port, user=sshd.user, python=bare_python, root=tmp_path)),
+        ("services/web.yaml", SERVICE),
+        ("releases/1.yaml", 'release: "1"\nsupports: ["0"]\nservices: {web: "1"}\n'),
+        ("releases/2.yaml", 'release: "2"\nsupports: ["1"]\nservices: {web: "2"}\n'),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    key = " ".join((sshd.root / "hostkey.pub").read_text().split()[:2])
+    program = [str(Path(sys.executable).parent / "underway"), "--cluster", str(tmp_path / "cluster.yaml")]
+    plan = str(tmp_path / "plan.json")
+    with agent(sshd.identity, tmp_path / "agent") as env:
+        for words in (
+            ["enrol", "--host-key", key, "h1"],
+            ["plan", "--to", "2", "-o", plan],
+            ["upgrade", "--yes", plan],
+        ):
+            done = subprocess.run([*program, *words], capture_output=True, text=True, env=env, timeout=300, check=False)
+            assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    assert (tmp_path / "effects").read_text().split() == ["2-h1", "restarted"]
+    assert marked(tmp_path) == []

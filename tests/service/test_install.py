@@ -9,7 +9,6 @@ import dataclasses
 import importlib.metadata
 import io
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -19,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fast.runner.kit import Kit
-from fast.runner.sshd import Sshd
+from fast.runner.sshd import Sshd, agent
 from underway.core.model.cluster import Host
 from underway.errors import InputError, NotTrusted, Refused
 from underway.executors import hostkeys
@@ -215,28 +214,12 @@ phases:
 """
 
 
-@pytest.fixture
-def agent(sshd: Sshd, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of an operator whose agent holds the key."""
-    socket = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
-    env = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
-    try:
-        for _ in range(100):
-            if (
-                subprocess.run(
-                    ["ssh-add", "-q", str(sshd.identity)], env=env, capture_output=True, check=False
-                ).returncode
-                == 0
-            ):
-                break
-        yield env
-    finally:
-        process.terminate()
-        process.wait(5)
+def test_no_host_key_is_accepted_unseen(sshd: Sshd, tmp_path: Path) -> None:
+    with agent(sshd.identity, tmp_path / "agent") as env:
+        _vouch(sshd, env, tmp_path)
 
 
-def test_no_host_key_is_accepted_unseen(sshd: Sshd, agent: dict[str, str], tmp_path: Path) -> None:
+def _vouch(sshd: Sshd, env: dict[str, str], tmp_path: Path) -> None:
     text = CLUSTER.format(port=sshd.port, user=sshd.user, python=sys.executable, directory=tmp_path / "host")
     (tmp_path / "cluster.yaml").write_text(text)
     (tmp_path / "services").mkdir()
@@ -247,7 +230,7 @@ def test_no_host_key_is_accepted_unseen(sshd: Sshd, agent: dict[str, str], tmp_p
         program = str(Path(sys.executable).parent / "underway")
         done = subprocess.run(
             [program, "--cluster", str(tmp_path / "cluster.yaml"), "enrol", *arguments],
-            input=answer, capture_output=True, text=True, env=agent, timeout=120, check=False,
+            input=answer, capture_output=True, text=True, env=env, timeout=120, check=False,
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 

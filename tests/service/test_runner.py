@@ -152,7 +152,10 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
                     },
                     {"name": "shown", "ansible.builtin.shell": "cat; sleep 1", "args": {"stdin": "{{ secret }}"}},
                     {"name": "coded", "ansible.builtin.shell": "base64 -w0", "args": {"stdin": "{{ secret }}"}},
-                    {"name": "said {{ secret }}", "ansible.builtin.debug": {"msg": "{{ secret | urlencode }}"}},
+                    {
+                        "name": "said {{ secret }}",
+                        "ansible.builtin.debug": {"msg": "{{ secret | string | urlencode }}"},
+                    },
                     {"name": "fails", "ansible.builtin.fail": {"msg": "no: {{ secret }}"}},
                 ],
             }

@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,20 @@ class Sshd:
             self._process.terminate()
             self._process.wait(5)
             self._process = None
+
+
+@contextmanager
+def agent(identity: Path, socket_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of an operator whose SSH agent holds this key."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
+    env = {**os.environ, "SSH_AUTH_SOCK": str(socket_path)}
+    try:
+        deadline = time.monotonic() + 10
+        add = ["ssh-add", "-q", str(identity)]
+        while subprocess.run(add, env=env, capture_output=True, check=False).returncode != 0:
+            assert time.monotonic() < deadline, "ssh-agent does not answer"
+            time.sleep(0.05)
+        yield env
+    finally:
+        process.terminate()
+        process.wait(5)
