@@ -29,8 +29,8 @@ from underway.executors.ssh import SshExecutor
 pytestmark = pytest.mark.service
 
 FINAL = ("finished", "failed", "unknown", "refused")
-PASSWORD = "canary-password-77aa"
-SECRET = "canary-secret-51cd/+x"
+PASSWORD = f"canary-password-{os.getpid()}x"  # every process is searched, those of other tests too
+SECRET = f"canary-secret-{os.getpid()}/+x"
 
 
 @pytest.fixture(scope="module")
