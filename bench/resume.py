@@ -277,6 +277,11 @@ def end(running: list[subprocess.Popen[bytes]], root: Path, servers: Servers) ->
     for machine in (root / "c" / "machines").glob("*"):
         (machine / "go").touch()
     servers.stop()
+    for entry in Path("/proc").iterdir():  # shared connections of the killed coordinator would stay for a minute
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "cmdline").read_bytes().startswith(f"ssh: {root}/".encode()):
+                    os.kill(int(entry.name), signal.SIGTERM)
     time.sleep(1.5)
     shutil.rmtree(root, ignore_errors=True)
 

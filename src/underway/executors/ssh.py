@@ -56,12 +56,8 @@ class SshExecutor(StreamExecutor):
         self._own_control = ""
         control = control.absolute()
         self._drivers = control.parent / "drivers"
-        if len(str(control)) + 58 > _SOCKET_PATH:
-            self._own_control = tempfile.mkdtemp(prefix="underway-")
-            control = Path(self._own_control)
-        control.mkdir(mode=0o700, parents=True, exist_ok=True)
-        control.chmod(0o700)
         self._control = control
+        self._control_made = False
         self._used: dict[str, Host] = {}
 
     def command(self, host: Host, verb: str, arguments: Sequence[str]) -> list[str]:
@@ -119,7 +115,19 @@ class SshExecutor(StreamExecutor):
 
     def _shared(self) -> tuple[str, ...]:
         """How calls to one host share a connection."""
+        self._make_control()
         return ("ControlMaster=auto", f'ControlPath={_quoted(self._control)[:-1]}/%C"', "ControlPersist=60")
+
+    def _make_control(self) -> None:
+        """The directory of the shared connections, when one is first wanted: a short one where sockets need it."""
+        if self._control_made:
+            return
+        if len(str(self._control)) + 58 > _SOCKET_PATH:
+            self._own_control = tempfile.mkdtemp(prefix="underway-")
+            self._control = Path(self._own_control)
+        self._control.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._control.chmod(0o700)
+        self._control_made = True
 
     def _ssh(self, host: Host, sharing: Sequence[str]) -> list[str]:
         command = ["ssh", "-T", "-p", str(host.port)]
