@@ -343,6 +343,7 @@ hosts:
 {"".join(hosts)}
 policy:
   failure_budget: 1
+  prepare_limit: 1 # the three hosts share this machine: all at once would slow down what serves
   soak: 2s
   health_timeout: 60s
 
