@@ -262,27 +262,30 @@ def is_ssh(pid: int) -> bool:
     return False
 
 
+def ours(root: Path) -> list[int]:
+    """Runners, Ansible, steps and shared connections of this bench: named by its directory, which is ours alone."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if str(root).encode() in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
 def end(running: list[subprocess.Popen[bytes]], root: Path, servers: Servers) -> None:
     """End the coordinator, every pass of this bench, and the servers."""
     for process in running:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    for path in (root / "c" / "hosts").glob("*/work/pass.json"):
-        with contextlib.suppress(OSError, ValueError):
-            note = json.loads(path.read_bytes())
-            for pid in (note["leader"] and note["leader"][0], note["pid"]):
-                if pid:
-                    os.kill(pid, signal.SIGKILL)
-    for machine in (root / "c" / "machines").glob("*"):
-        (machine / "go").touch()
     servers.stop()
-    for entry in Path("/proc").iterdir():  # shared connections of the killed coordinator would stay for a minute
-        if entry.name.isdigit():
+    deadline = time.monotonic() + 20
+    while (left := ours(root)) and time.monotonic() < deadline:  # one that was being started may come up meanwhile
+        for pid in left:
             with contextlib.suppress(OSError):
-                if (entry / "cmdline").read_bytes().startswith(f"ssh: {root}/".encode()):
-                    os.kill(int(entry.name), signal.SIGTERM)
-    time.sleep(1.5)
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
     shutil.rmtree(root, ignore_errors=True)
 
 
