@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from underway.cli.context import Context, echo, echo_json, pass_context, shown
-from underway.errors import FileProblems, InputError, Refused
+from underway.errors import FileProblems, InputError
 
 
 @click.command()
