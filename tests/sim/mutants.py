@@ -164,9 +164,16 @@ class WriteSkew(Coordinator):
     """TRUST §0, 3: the fence is the host's own record; the group's is taken as it is now, not as it was seen."""
 
     def _commit(self, change: Change, snapshot: Seen) -> None:
-        if change.claims():
-            item = self._repository.store.get(self._repository.keys.run(self._run).admission)
+        key = self._repository.keys.run(self._run).admission
+        for _ in range(10 if change.claims() else 0):
+            item = self._repository.store.get(key)
             change = copy_of(change, admission=item.revision if item is not None else 0)
+            try:
+                super()._commit(change, snapshot)
+                return
+            except Conflict as conflict:
+                if conflict.key != key:
+                    raise
         super()._commit(change, snapshot)
 
 
