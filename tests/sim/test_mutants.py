@@ -12,24 +12,28 @@ from underway.sim.schedule import run_schedule
 SEEDS = 1500
 """Schedules within which each mutant must be killed; most are within fifty."""
 
-KNOWN: dict[str, int] = {}
+KNOWN = {
+    "host takes any token": 1374,
+    "compare-and-set on the host's key only": 401,
+    "verdicts are not fenced": 222,
+    "abort is ignored": 200,
+    "D3 silent hosts ignored": 149,
+    "lost journal is a fresh one": 119,
+}
 """Mutants that take long to kill -> a seed that was seen to; tried first, the search is the fallback."""
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_mutant_is_killed(
-    name: str, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
-) -> None:
+def test_mutant_is_killed(name: str, record_property: Callable[[str, object], None]) -> None:
     mutant = MUTANTS[name]
     tries = [*([KNOWN[name]] if name in KNOWN else []), *range(SEEDS)]
     for number, seed in enumerate(tries, start=1):
         broken = [text for text in mutant.run(seed).violations if text.startswith(mutant.breaks)]
         if broken:
-            record_property("schedules", number)
-            with capsys.disabled():
-                print(f"\nmutant {name}: killed by seed {seed}, schedule {number}: {broken[0]}")
+            record_property("killed-by-seed", seed)
+            print(f"{name}: killed by seed {seed}, schedule {number}: {broken[0]}")
             assert not run_schedule(seed).violations, "the right program breaks it, too: the judge is wrong"
             return
     pytest.fail(f"{name}: survived {len(tries)} schedules")
