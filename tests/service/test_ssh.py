@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,13 +48,16 @@ def kit(tmp_path: Path) -> Kit:
 
 @pytest.fixture
 def executor(sshd: Sshd, tmp_path: Path) -> Iterator[SshExecutor]:
-    made = connect(sshd, tmp_path)
-    yield made
-    made.close()
-    deadline = time.monotonic() + 5  # its process is told to exit, and does so a moment later
-    while left := list((tmp_path / "ssh").iterdir()):
-        assert time.monotonic() < deadline, f"a shared connection was left: {left}"
-        time.sleep(0.05)
+    # a short path, or the executor takes another directory and this looks for connections where none can be
+    with tempfile.TemporaryDirectory(prefix="uw-") as short:
+        control = Path(short) / "ssh"
+        made = SshExecutor(sshd.known_hosts, control, identity=sshd.identity)
+        yield made
+        made.close()
+        deadline = time.monotonic() + 5  # its process is told to exit, and does so a moment later
+        while left := list(control.glob("*")):
+            assert time.monotonic() < deadline, f"a shared connection was left: {left}"
+            time.sleep(0.05)
 
 
 def connect(sshd: Sshd, tmp_path: Path) -> SshExecutor:
