@@ -189,26 +189,23 @@ def test_a_service_that_a_finished_step_started_lives_on(tmp_path: Path) -> None
         os.kill(pid, signal.SIGKILL)
 
 
-def leftover(tmp_path: Path, prefix: str) -> tuple[Kit, list[dict[str, Any]]]:
-    log = tmp_path / "effects"
-    slow = f"{prefix} sh -c 'sleep 3; echo late >> {log}'"
-    kit = Kit(
-        tmp_path,
-        [{"id": "web.upgrade.one", "idempotent": True, "tasks": [{"name": "slow", "ansible.builtin.shell": slow}]}],
-    )
-    kit.enrol()
-    kit.start()
-    wait_for(kit, "task", "web.upgrade.one")
-    time.sleep(0.7)
-    return kit, kit.journal()
-
-
 @pytest.mark.parametrize("prefix", ["", "setsid -w", "env -i /usr/bin/env"])
 def test_a_leftover_is_gone_before_anything_starts(prefix: str, tmp_path: Path) -> None:
-    """The interrupted module would write to the log after 3 s: it must not, for its step runs again."""
-    kit, _ = leftover(tmp_path, prefix)
+    """The interrupted task would go on for half a minute: it must not, for its step runs again."""
+    log, pid = tmp_path / "effects", tmp_path / "pid"
+    first = f"echo $$ > {pid}; sleep 30; echo late >> {log}"
+    lives = f"grep -qs . /proc/$(cat {pid})/cmdline"  # empty for one that has ended and that nobody has waited for
+    again = f"if {lives}; then echo both >> {log}; else echo again >> {log}; fi"
+    task = f"{prefix} sh -c 'if [ -e {pid} ]; then {again}; else {first}; fi'"
+    steps = [{"id": "web.upgrade.one", "idempotent": True, "tasks": [{"name": "slow", "ansible.builtin.shell": task}]}]
+    kit = Kit(tmp_path, steps)
+    kit.enrol()
+    kit.start()
+    deadline = time.monotonic() + 20
+    while not pid.exists() or not pid.read_text().strip():
+        assert time.monotonic() < deadline, "the task did not begin"
+        time.sleep(0.05)
     holder = json.loads((kit.directory / "work" / "pass.json").read_text())
     os.kill(holder["pid"], signal.SIGKILL)
-    finish(kit, tmp_path / "effects")
-    time.sleep(1.0)
-    assert (tmp_path / "effects").read_text().split() == ["late"]
+    finish(kit, log)
+    assert log.read_text().split() == ["again"]
