@@ -55,8 +55,8 @@ def outcomes(work: Pass, record: ActionRecord, report: Report, now: float, silen
         begun = _begun(record, now, f"{host} took the ticket")
         latest = _last(begun, record)
         reason = report.text or f"whether step {report.step} happened on {host} cannot be told"
-        if latest.state == "unknown" and latest.step == report.step:
-            return begun
+        if latest.state == "unknown" and report.step in ("", latest.step):
+            return begun  # nothing new; a step that was named stays the one to be answered for
         return (*begun, _trouble(latest, "unknown", reason, report.step, now))
     if report.kind == "refused":
         reason = f"{host} refused: {report.text}"

@@ -32,6 +32,7 @@ reports = st.builds(
 
 
 @given(st.lists(st.tuples(reports, st.floats(0, 300)), max_size=30), st.sampled_from([ROLLING, PREPARE]))
+@example([(report("unknown", 7, 0, "s.upgrade.turn"), 0.0), (report("unknown", 7, 0, ""), 0.0)], ROLLING)
 @example([(report("unknown", 7, 0, ""), 0.0), (report("unknown", 7, 0, "s.upgrade.turn"), 0.0)], ROLLING)
 def test_any_reports_make_only_changes_that_may_be(said: list[tuple[Report, float]], work: object) -> None:
     assert work in (ROLLING, PREPARE)
