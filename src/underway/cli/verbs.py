@@ -151,10 +151,14 @@ def finalize(context: Context, reason: str) -> None:
 def limit(context: Context, what: str, value: str, reason: str) -> None:
     """Change a limit during the run.
 
-    WHAT is total, domain, prepare, budget, a role or a group; VALUE a number such as 3, or a percentage such as 10%.
+    WHAT is total, domain, prepare, budget, a role or a group; VALUE a number of hosts such as 3, or a percentage
+    such as 10%. Or WHAT is outage:SERVICE, for a service that has an outage budget; then VALUE is whole seconds.
     """
+    from underway.engine.control import OUTAGE
+
     _control(context).limit(what, _limit(value), reason)
-    echo(f"the limit of {what} is {value} from the next grant on")
+    unit = " s" if what.startswith(OUTAGE) else ""
+    echo(f"the limit of {what} is {value}{unit} from the next grant on")
 
 
 def _limit(text: str) -> Limit:

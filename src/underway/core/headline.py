@@ -52,7 +52,8 @@ def claim(
         ready = sum(row.state == "upgraded" for row in work)
         state = {"behind": "over with hosts behind", "running": "under way"}.get(found, found)
         said = f"{state}, {words.count(ready)} of {words.plural(len(work), 'host')} {_moved(run)}"
-        said += f" ({reason})" if reason else ""
+        # A rule's own sentence opens with the state that was just said.
+        said += f" ({reason.removeprefix(f'{found}: ')})" if reason else ""
     if requests is None:
         served = "nobody observed whether it served"
     elif not outages and not failed:

@@ -188,6 +188,13 @@ def test_a_fleet_is_summarised_in_one_line() -> None:
     assert len(s.result) < 100 and "longest comp017" in s.result
 
 
+def test_a_halt_is_said_once() -> None:
+    made = fleet_run(fails=True)
+    made.run = replace(made.run, reason="halted: 1 host in trouble (comp003 failed), the failure budget is 1")
+    headline = made.summary().headline
+    assert headline.count("halted") == 1 and "(1 host in trouble (comp003 failed), the" in headline
+
+
 def test_a_run_that_never_began() -> None:
     made = keystone_run()
     s = summarise(made.plan, replace(made.run, state="running", started=0.0, ended=0.0), {}, (), {}, (), (), (), START)
