@@ -236,9 +236,10 @@ class SqliteStore:
 
     def _set_up(self, check: bool) -> None:
         self._db.execute("PRAGMA mmap_size = 0")
-        application = self._one("PRAGMA application_id")[0]
-        schema = self._one("PRAGMA user_version")[0]
-        empty = self._one("SELECT count(*) FROM sqlite_schema")[0] == 0
+        with self._transaction("DEFERRED"):  # one moment's truth: another process may be laying it out
+            application = self._one("PRAGMA application_id")[0]
+            schema = self._one("PRAGMA user_version")[0]
+            empty = self._one("SELECT count(*) FROM sqlite_schema")[0] == 0
         if not empty and application != _APPLICATION:
             raise Refused(f"{self.path}: is a database of another program (choose another directory with --state)")
         if schema > SCHEMA:

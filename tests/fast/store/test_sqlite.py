@@ -219,6 +219,29 @@ def test_many_that_make_the_file_at_once_make_one(path: Path) -> None:
     assert len(epochs) == 6 and len(set(epochs)) == 1
 
 
+def test_a_file_that_another_lays_out_meanwhile_is_ours(path: Path) -> None:
+    """Between two questions of the same opening, another process makes the file: it is not "another program's"."""
+    others: list[threading.Thread] = []
+
+    def meanwhile(_cursor: apsw.Cursor, statement: str, _bindings: object) -> bool:
+        if "sqlite_schema" in statement and not others:
+            others.append(threading.Thread(target=lambda: lean(path).close()))
+            others[0].start()
+            others[0].join(0.5)  # it waits for our reading to end, or else is done by now
+        return True
+
+    def hook(connection: apsw.Connection) -> None:
+        if not others:
+            connection.exec_trace = meanwhile
+
+    apsw.connection_hooks.append(hook)
+    try:
+        lean(path).close()
+        others[0].join()
+    finally:
+        apsw.connection_hooks.remove(hook)
+
+
 def change(path: Path, statement: str) -> None:
     db = apsw.Connection(str(path))
     db.execute(statement)
