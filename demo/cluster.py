@@ -413,14 +413,22 @@ def end(path: Path) -> int:
         return 0
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 40
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while lives(pid) and time.monotonic() < deadline:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         time.sleep(0.1)
-    if Path(f"/proc/{pid}").exists():
+    if lives(pid):
         os.kill(pid, signal.SIGKILL)
     path.unlink(missing_ok=True)
     return pid
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for whoever adopted it to notice does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
 
 
 def module_of(top: Path, host: str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.doc_page import BIN
+from support.kill_judge import processes_of
 
 pytestmark = pytest.mark.service
 
@@ -122,6 +123,8 @@ def test_bash_completes_hosts_of_the_run(shell_environment: dict[str, str], tmp_
     )  # fmt: skip
     assert started.returncode == 4, started.stderr  # it waits for the approval; no host was touched
     underway(shell_environment, place, "abort", "--reason", "only its names were wanted")
+    probers = [line for line in processes_of(place) if "underway.checks.prober" in line]
+    assert probers == [], "no coordinator is left to end the prober of an aborted run"
     assert ask(bash, asked, shell_environment, place) == "[web1 web2 web3]"
 
 

@@ -11,11 +11,13 @@ from typing import Any
 from underway import trust
 from underway.app.place import Place, Session
 from underway.app.reporting import summary_of, write_report
+from underway.app.showing import coordinator_alive
 from underway.checks.spawn import ProberProcess
 from underway.core.model.base import canonical
 from underway.core.model.cluster import Host
 from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
+from underway.core.rollback import at_work
 from underway.engine.coordinator import Coordinator
 from underway.engine.measure import Measure, NoMeasure
 from underway.engine.mirror import FileMirror, Mirror
@@ -82,6 +84,14 @@ def wind_up(session: Session, run: RunRecord) -> None:
     plan, _ = session.plan_of(run.id)
     ProberProcess(plan.probes, session.place.run_directory(run.id)).stop()
     write_report(session, summary_of(session, run.id), None)
+
+
+def wind_up_alone(session: Session, run: RunRecord) -> None:
+    """Wind up a run that has just been aborted, unless a coordinator drives it or hosts are at work: then that one
+    does, or the one that follows them to their end."""
+    snapshot = session.repository.snapshot(run.id)
+    if snapshot.run.ended and not coordinator_alive(session) and not at_work(snapshot):
+        wind_up(session, snapshot.run)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,8 @@ def look(session: Session) -> Seen:
     for host, found in lines.items():
         mirror.take(host, found)
     ledger = read_ledger(directory, plan, run, now)
-    alive = any(name.startswith(BEAT_NAME) and left > 0 for name, left in session.store.alive().items())
     extras = Extras(
-        coordinator=alive,
+        coordinator=coordinator_alive(session),
         prober=prober_alive(directory),
         at_work=mirror.at_work(),
         outages=with_causes(ledger, lines, plan, run.ended or now),
@@ -76,6 +75,11 @@ def with_causes(ledger: Ledger, lines: Mapping[str, Sequence[HostLine]], plan: P
         return []
     work = spans([line for host in lines.values() for line in host], plan, now=now)
     return attribute(ledger.outages, work, plan.probes, plan.needs)
+
+
+def coordinator_alive(session: Session) -> bool:
+    """Whether a coordinator was heard of just now."""
+    return any(name.startswith(BEAT_NAME) and left > 0 for name, left in session.store.alive().items())
 
 
 def prober_alive(directory: Path) -> bool:

@@ -117,7 +117,11 @@ def abort(context: Context, reason: str) -> None:
 
     Hosts at work finish, and all hosts stay as they are.
     """
+    from underway.app.running import wind_up_alone
+
+    run = context.session.current()
     _control(context).abort(reason)
+    wind_up_alone(context.session, run)
     echo("aborted: no new host starts; 'underway status' lists who is on which release")
 
 

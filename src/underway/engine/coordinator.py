@@ -13,6 +13,7 @@ Invariants (tested in ``tests/fast/engine`` and, against hosts that misbehave, i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from dataclasses import replace as copy_of
 
@@ -29,7 +30,7 @@ from underway.engine.measure import Measure, Measurement, health_changes
 from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
 from underway.engine.outcomes import Outcome, outcomes
-from underway.errors import Conflict
+from underway.errors import Conflict, StoreError
 from underway.executors.base import Executor, Report
 from underway.records.change import Change
 from underway.records.repository import Repository
@@ -135,7 +136,9 @@ class Coordinator:
         return Tick(snapshot, decision, measured.outages, changed, tuple(self._events), self._policy)
 
     def close(self) -> None:
-        """Let go of executor, measure and mirror; hosts at work go on."""
+        """Say that this coordinator is gone, and let go of executor, measure and mirror; hosts at work go on."""
+        with suppress(StoreError):  # then it is silent soon, which says the same
+            self._repository.store.beat(self._actor, 0.0)
         self._executor.close()
         self._measure.close()
         self._mirror.close()

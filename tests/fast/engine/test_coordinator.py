@@ -228,3 +228,11 @@ def test_a_failure_halts_and_says_so_once() -> None:
     here.settle()
     assert here.repository.snapshot(RUN).run.state == "done"
     assert "run-resumed" in here.kinds()
+
+
+def test_one_that_leaves_is_not_alive_any_more() -> None:
+    here = Bench(at_once=works)
+    here.coordinator.tick()
+    assert [left > 0 for left in here.store.alive().values()] == [True]
+    here.coordinator.close()
+    assert [left > 0 for left in here.store.alive().values()] == [False]
