@@ -35,6 +35,16 @@ def steps(
     return tuple(sorted(rows, key=lambda row: (row.start, row.host, row.on)))
 
 
+def spans_of(steps: Iterable[StepRow]) -> dict[str, float]:
+    """Seconds from the first begin to the last end of each action's steps, all its attempts included."""
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    for row in steps:
+        first[row.action] = min(first.get(row.action, row.start), row.start)
+        last[row.action] = max(last.get(row.action, row.start), row.end if row.end is not None else row.start)
+    return {action: last[action] - start for action, start in first.items()}
+
+
 def _steps_of(
     plan: Plan, run: str, actions: Mapping[str, ActionRecord], host: str, lines: Sequence[HostLine]
 ) -> Iterator[StepRow]:

@@ -120,7 +120,8 @@ class ActionRow(Row, frozen=True, kw_only=True):
 
 
 class HostRow(Row, frozen=True, kw_only=True):
-    """One host. ``took``: seconds that its rolling passes took (it was out of service), None where not known."""
+    """One host. ``took``: seconds that its rolling passes took (it was out of service), from the first step
+    to the last of all attempts; None where not known or not over."""
 
     host: str
     role: str

@@ -55,8 +55,9 @@ def summarise(
     that is not over.
     """
     work = _actions(plan, actions, run.mode)
-    hosts = tuple(_host(host, work[name]) for name, host in plan.hosts.items())
     steps = history.steps(plan, run.id, actions, lines)
+    spans = history.spans_of(steps)
+    hosts = tuple(_host(host, work[name], spans) for name, host in plan.hosts.items())
     over = run.state in ("done", "aborted")
     end = run.ended or (max((event.at for event in events), default=None) if over else None)
     probes = _probes(plan, stats)
@@ -148,12 +149,16 @@ def _actions(plan: Plan, actions: Mapping[str, ActionRecord], mode: str) -> dict
     return found
 
 
-def _host(host: Host, rows: Sequence[ActionRow]) -> HostRow:
+def _host(host: Host, rows: Sequence[ActionRow], spans: Mapping[str, float]) -> HostRow:
     state = host_state([(row.rolling, row.state) for row in rows])
     out = [row for row in rows if row.rolling and row.claimed is not None] or (
         [] if any(row.rolling for row in rows) else [row for row in rows if row.claimed is not None]
     )
-    lengths = [row.duration for row in out]
+    # The last attempt's length is not the time that the host was out: it was out from its first step on.
+    lengths = [
+        None if row.duration is None or row.state not in FINISHED else max(row.duration, spans.get(row.action, 0.0))
+        for row in out
+    ]
     trouble = [row.reason for row in rows if row.reason and row.state in ("failed", "unknown", "skipped")]
     begun = [row.claimed for row in rows if row.claimed is not None]
     ended = [row.ended for row in rows if row.claimed is not None]

@@ -44,6 +44,21 @@ def test_a_run_that_is_done_with_hosts_behind_is_never_called_done() -> None:
     assert "2 of 3 hosts upgraded (ctrl3 not upgraded)" in s.headline
 
 
+def test_a_host_that_was_tried_again_was_out_all_the_while() -> None:
+    made = keystone_run()
+    action = "control/controller/ctrl2"
+    last = made.actions[action]
+    first = next(found for found in made.lines["ctrl2"] if found.kind == "begin" and found.action == action)
+    # an attempt that failed a minute and a half before the steps of the last one
+    earlier = replace(first, seq=0, at=first.at - 90.0, mono=first.mono - 90.0)
+    failed = replace(earlier, kind="end", rc=2, at=earlier.at + 1.0, mono=earlier.mono + 1.0)
+    made.lines["ctrl2"] = [earlier, failed, *made.lines["ctrl2"]]
+    made.actions[action] = replace(last, attempt=2)
+    (row,) = (row for row in made.summary().hosts if row.host == "ctrl2")
+    assert row.took is not None and last.duration + 80.0 < row.took < last.duration + 91.0
+    assert ", ctrl2 1 min 5" in made.summary().result
+
+
 def test_nobody_observed_is_not_zero() -> None:
     made = keystone_run()
     made.stats, made.outages, made.gaps = [], [], []
