@@ -30,7 +30,7 @@ POINTS = {"hosts": 230, "coordinator-calls": 80, "runner-calls": 130}
 SEED = os.environ.get("UNDERWAY_SEED", "20261121")
 
 
-def scene(name: str, directory: Path) -> dict[str, Any]:
+def scene(name: str, directory: Path, record_property: Callable[[str, object], None]) -> dict[str, Any]:
     """Run a scene; its counts. Fails with what is wrong."""
     points = os.environ.get("UNDERWAY_KILL_POINTS", str(POINTS[name]))
     command = [sys.executable, "-m", "support.kill_main", name, str(directory), "--points", points, "--seed", SEED]
@@ -43,14 +43,16 @@ def scene(name: str, directory: Path) -> dict[str, Any]:
     if child.returncode == NOT_RUN:
         pytest.skip(output.strip())
     assert child.returncode == 0, f"seed {SEED}, {points} points:\n{output}\n{errors}"
-    print(f"\n{name}: {output.strip()}")
+    record_property("figures", f"{name}, seed {SEED}: {output.strip()}")
     said: dict[str, Any] = json.loads(output.splitlines()[0])
     return said
 
 
 @pytest.mark.xdist_group("kills")
-def test_everything_is_killed_in_a_run_of_twenty_hosts(tmp_path: Path) -> None:
-    said = scene("hosts", tmp_path)
+def test_everything_is_killed_in_a_run_of_twenty_hosts(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    said = scene("hosts", tmp_path, record_property)
     assert said["hosts"] == 20
     for victim in ("coordinator", "runner", "ansible", "prober"):
         assert said["kills"][victim] >= 5, f"{victim} was hardly killed: the faults did not bite"
@@ -60,14 +62,18 @@ def test_everything_is_killed_in_a_run_of_twenty_hosts(tmp_path: Path) -> None:
 
 
 @pytest.mark.xdist_group("kills")
-def test_the_coordinator_is_killed_at_its_file_system_calls(tmp_path: Path) -> None:
-    said = scene("coordinator-calls", tmp_path)
+def test_the_coordinator_is_killed_at_its_file_system_calls(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    said = scene("coordinator-calls", tmp_path, record_property)
     assert said["kills"]["coordinator"] >= 50 and said["runs"] >= 2
 
 
 @pytest.mark.xdist_group("kills-of-the-runner")
-def test_the_runner_is_killed_at_its_file_system_calls(tmp_path: Path) -> None:
-    said = scene("runner-calls", tmp_path)
+def test_the_runner_is_killed_at_its_file_system_calls(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    said = scene("runner-calls", tmp_path, record_property)
     assert said["kills"]["runner"] >= 90 and said["runs"] >= 3
 
 

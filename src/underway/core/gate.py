@@ -61,4 +61,4 @@ def _gate(record: ActionRecord, health: Health | None, policy: Policy, gated: bo
     if gated:
         why = f"its health was not checked within {duration(policy.health_timeout)} after its work"
         return Due(gives_up, "failed", why)
-    return Due(done + policy.soak, "done", f"soaked for {soak}; nothing checks its health")
+    return Due(done + policy.soak, "done", f"soaked for {soak}; no probe watches it")
