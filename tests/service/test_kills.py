@@ -26,7 +26,7 @@ from underway.core.model.cluster import Probe
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 TESTS = Path(__file__).parents[1]
-POINTS = {"hosts": 230, "coordinator-calls": 80, "runner-calls": 130}
+POINTS = {"hosts": 250, "coordinator-calls": 80, "runner-calls": 130}
 SEED = os.environ.get("UNDERWAY_SEED", "20261121")
 
 
