@@ -1,0 +1,81 @@
+"""Control groups: what tells the laboratory's processes from everybody else's.
+
+Whatever was started in a group of ours, and nothing else, is ended with it, also after this command was killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from labkit.errors import LabError
+from labkit.places import Places
+
+TOP = "underway-lab"
+WORK = "_work"  # builds, downloads and Ansible: what this command itself waits for
+
+
+def unified(mountinfo: str) -> Path:
+    """Where the unified control groups are mounted, from the text of ``/proc/self/mountinfo``. Raises ``LabError``."""
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split()[0] == "cgroup2":
+            return Path(before.split()[4])
+    raise LabError("no unified control groups (cgroup2) are mounted on this machine; mount them, or boot with them")
+
+
+def group(places: Places, name: str) -> Path:
+    """The group of a host, or of ``WORK``. It lies below the laboratory's directory's name, so two never meet."""
+    top = unified(Path("/proc/self/mountinfo").read_text())
+    return top / TOP / str(places.top).strip("/").replace("/", "-") / name
+
+
+def processes(tree: Path) -> list[int]:
+    """The processes in a group and below it, by this machine's ids; none where there is no such group."""
+    found: list[int] = []
+    for file in tree.rglob("cgroup.procs"):
+        try:
+            found += [int(word) for word in file.read_text().split()]
+        except OSError:
+            continue  # the group ended while we looked
+    return found
+
+
+def inside(tree: Path, command: Sequence[str | Path]) -> list[str]:
+    """The command line that enters the group and then becomes the command: nothing is ever started outside."""
+    tree.mkdir(parents=True, exist_ok=True)
+    enter = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
+    return ["/bin/sh", "-c", enter, str(tree), *(str(word) for word in command)]
+
+
+def end(places: Places, names: Iterable[str], patience: float = 20) -> list[str]:
+    """Kill all processes of groups at once, and remove the groups; the names of those that had any.
+
+    Raises ``LabError`` naming processes that do not end.
+    """
+    ran = []
+    trees = {name: group(places, name) for name in names}
+    for name, tree in trees.items():
+        if processes(tree):
+            ran.append(name)
+            (tree / "cgroup.kill").write_text("1")
+    deadline = time.monotonic() + patience
+    for name, tree in trees.items():
+        while left := processes(tree):
+            if time.monotonic() > deadline:
+                raise LabError(f"{name}: processes {left} do not end; see what holds them with 'ps', then try again")
+            time.sleep(0.05)
+        _remove(tree)
+    return ran
+
+
+def _remove(tree: Path) -> None:
+    if not tree.exists():
+        return
+    for path in sorted((path for path in tree.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts)):
+        path.rmdir()
+    tree.rmdir()
+    for parent in (tree.parent, tree.parent.parent):
+        if not any(path.is_dir() for path in parent.iterdir()):
+            parent.rmdir()

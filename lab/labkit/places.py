@@ -1,0 +1,73 @@
+"""Where the laboratory's files lie: one directory outside the work tree, and nothing beside it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1]  # lab/ in the work tree
+PROJECT = SOURCE.parent
+
+
+@dataclass(frozen=True)
+class Places:
+    """The directory of a laboratory (``UNDERWAY_LAB``, or ``/var/lib/underway-lab``) and what is where in it."""
+
+    top: Path
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again: Debian layers, environments, downloads. Kept by ``down``."""
+        return self.top / "cache"
+
+    @property
+    def packed(self) -> Path:
+        """Packed environments, which hosts see read-only as ``/srv/venvs``."""
+        return self.cache / "venvs"
+
+    @property
+    def hosts(self) -> Path:
+        """What each running host has written since its snapshot. Thrown away by ``down``."""
+        return self.top / "hosts"
+
+    @property
+    def snaps(self) -> Path:
+        """Snapshots of the whole laboratory, by name."""
+        return self.top / "snaps"
+
+    @property
+    def keys(self) -> Path:
+        """Generated keys and passwords; only root reads them. They outlive ``down``, as snapshots contain them."""
+        return self.top / "keys"
+
+    @property
+    def run(self) -> Path:
+        """What is true only while the laboratory is up."""
+        return self.top / "run"
+
+    @property
+    def shared(self) -> Path:
+        """The store of images that all controllers mount, as a shared file system would be."""
+        return self.hosts / "_shared"
+
+    def root(self, host: str) -> Path:
+        """Where a host's file system is put together."""
+        return self.hosts / host / "root"
+
+    @property
+    def ssh_config(self) -> Path:
+        """For ``ssh -F``: user, key, host keys and addresses of all hosts."""
+        return self.keys / "ssh_config"
+
+    def make(self) -> None:
+        """Make the directories; those with secrets are root's alone."""
+        for path in (self.cache, self.packed, self.hosts, self.snaps):
+            path.mkdir(parents=True, exist_ok=True)
+        for path in (self.keys, self.run):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def places() -> Places:
+    """The laboratory that the environment names."""
+    return Places(Path(os.environ.get("UNDERWAY_LAB", "/var/lib/underway-lab")).resolve())
