@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 Mode = Literal[
@@ -58,7 +58,7 @@ class FakeApi:
     port: int = 0
     count: int = 0
 
-    def __enter__(self) -> FakeApi:
+    def __enter__(self) -> Self:
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None

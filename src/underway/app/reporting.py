@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from underway import __version__
 from underway.app.place import Session
-from underway.app.showing import prober_alive, read_ledger, with_causes
+from underway.app.showing import prober_alive, read_ledger, read_samples, with_causes
+from underway.core import calls
 from underway.core.model.state import RunRecord
 from underway.core.summary import Summary, summarise
 from underway.engine.mirror import read_lines
@@ -38,6 +41,17 @@ def summary_of(session: Session, run_id: str) -> Summary:
         version=__version__,
         audit=(head[-1].seq, head[-1].hash) if head else None,
     )
+
+
+def status_lines(session: Session, run_id: str) -> Iterator[dict[str, Any]]:
+    """Each attempt of the run's probes as a line of Nova's probe tool: ``core/calls.py`` says what is in it."""
+    run = session.repository.snapshot(run_id or session.current().id).run
+    plan, _ = session.plan_of(run.id)
+    directory = session.place.run_directory(run.id)
+    now = session.clock.now()
+    outages = read_ledger(directory, plan, run, now).outages
+    samples = read_samples(directory, run, now)
+    return calls.status_lines(samples, plan.probes, outages, run.started)
 
 
 def is_wound_up(session: Session, run: RunRecord) -> bool:

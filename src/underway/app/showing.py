@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from underway.core.availability import Account, Ledger
 from underway.core.model.decision import Decision
 from underway.core.model.event import HostLine
 from underway.core.model.plan import Plan
-from underway.core.model.sample import Outage
+from underway.core.model.sample import Outage, Sample
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import RunRecord
 from underway.core.outlook import Extras
@@ -59,14 +59,19 @@ def look(session: Session) -> Seen:
 
 def read_ledger(directory: Path, plan: Plan, run: RunRecord, now: float) -> Ledger:
     """The account of all probes of a run, from what the probers wrote into its directory."""
-    end = run.ended or now
     account = Account(plan.probes, run.started)
-    tail = Tail(directory / "samples")
-    while samples := tail.poll():
-        account.feed(sample for sample in samples if run.started <= sample.due <= end)
+    account.feed(read_samples(directory, run, now))
     if run.ended:
         account.close()
-    return account.ledger(end, final=bool(run.ended))
+    return account.ledger(run.ended or now, final=bool(run.ended))
+
+
+def read_samples(directory: Path, run: RunRecord, now: float) -> Iterator[Sample]:
+    """What the probers of a run wrote while it went on, as they wrote it."""
+    end = run.ended or now
+    tail = Tail(directory / "samples")
+    while samples := tail.poll():
+        yield from (sample for sample in samples if run.started <= sample.due <= end)
 
 
 def with_causes(ledger: Ledger, lines: Mapping[str, Sequence[HostLine]], plan: Plan, now: float) -> list[Outage]:

@@ -8,11 +8,15 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``ok``, or an ``error`` of few words ("refused", "status 503", "timeout", "tls: expired", "body")."""
+    """``ok``, or an ``error`` of few words ("refused", "status 503", "timeout", "tls: expired", "body").
+
+    ``built``: seconds that what a probe made took to be ready; 0 where nothing was made, or it never was.
+    """
 
     ok: bool
     error: str = ""
     status: int = 0
+    built: float = 0.0
 
 
 @runtime_checkable

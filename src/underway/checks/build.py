@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from underway.checks.base import Check
 from underway.checks.command import CommandCheck
-from underway.checks.http import HttpCheck, PlainCheck, WriteCheck
+from underway.checks.http import HttpCheck, PlainCheck
 from underway.checks.keystone import Account, KeystoneCheck, Tokens
 from underway.checks.leftovers import Leftovers
+from underway.checks.server import HEADERS, ServerCheck
 from underway.checks.target import Resolver, check_address, check_url, is_local
 from underway.checks.tcp import TcpCheck
 from underway.checks.web import Web
 from underway.checks.wire import Wire
-from underway.core.model.base import canonical
+from underway.checks.write import WriteCheck
+from underway.core.model.base import canonical, replace
 from underway.core.model.cluster import Probe
 from underway.errors import InputError
 
@@ -34,7 +38,7 @@ class Kit:
         self._wire = Wire(asyncio.get_running_loop())
         self._web = Web(self._resolver)
         self._wall = wall
-        self._leftovers = Leftovers(leftovers) if any(probe.access == "write" for probe in probes.values()) else None
+        self._leftovers = Leftovers(leftovers) if any(map(leaves, probes.values())) else None
         self._tokens: dict[bytes, Tokens] = {}
         self.checks: dict[str, Check] = {}
         try:
@@ -55,8 +59,14 @@ class Kit:
             return CommandCheck(probe)
         if probe.kind == "keystone":
             return KeystoneCheck(probe, self._web, self._wall)
-        if probe.access == "write" and probe.cleanup:  # without: the same request each time, as it is written
+        if probe.kind == "amqp" or probe.kind == "mysql":
+            made: Check = _extra(probe)(probe, self._web, self._resolver)
+            return made
+        if leaves(probe):
             assert self._leftovers is not None
+            if probe.kind == "server":
+                inner = HttpCheck(replace(probe, headers=HEADERS), self._web, self._shared(probe))
+                return ServerCheck(probe, inner, self._leftovers)
             return WriteCheck(probe, HttpCheck(probe, self._web, self._shared(probe)), self._leftovers)
         if probe.auth or check_url(probe.url, probe.name).scheme == "https":
             return HttpCheck(probe, self._web, self._shared(probe))
@@ -81,11 +91,28 @@ class Kit:
             self._leftovers.close()
 
 
+def leaves(probe: Probe) -> bool:
+    """Whether a probe makes what it must delete again (without ``cleanup``: the same request each time, as written)."""
+    return probe.kind == "server" or (probe.kind == "http" and probe.access == "write" and bool(probe.cleanup))
+
+
+def _extra(probe: Probe) -> Any:
+    """The check class of a kind that needs a library of its own. Raises InputError where that is not installed."""
+    module, name = {"amqp": ("amqp", "AmqpCheck"), "mysql": ("mysql", "MysqlCheck")}[probe.kind]
+    try:
+        return getattr(importlib.import_module(f"underway.checks.{module}"), name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"probe {probe.name}: {probe.kind} probes need the library {error.name}, which is not installed "
+            "(pip install 'underway[openstack]')"
+        ) from error
+
+
 def asks_this_machine(probe: Probe) -> bool:
     """Whether a probe's target is this machine, so that it needs no network."""
     if probe.kind == "command":
         return False  # nobody knows what a command asks
-    if probe.kind == "tcp":
+    if probe.kind in ("tcp", "amqp", "mysql"):
         return is_local(check_address(probe.address, probe.name)[0])
     url = probe.url or probe.auth.get("url", "")
     return is_local(check_url(url, probe.name).hostname or "")

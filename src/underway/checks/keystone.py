@@ -15,13 +15,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from underway.checks.base import Answer
 from underway.checks.errors import classify
 from underway.checks.target import check_url
-from underway.checks.web import Reply, Web
+from underway.checks.web import NETWORK, Reply, Web
 from underway.core.model.cluster import Probe
 from underway.errors import InputError
 
@@ -31,7 +30,6 @@ MARGIN = 30.0
 _FIELDS = frozenset(
     {"url", "user", "project", "domain", "user_domain", "project_domain", "password_file", "ca", "service"}
 )
-_NETWORK = (aiohttp.ClientError, OSError, ValueError)
 
 
 class TokenError(Exception):
@@ -104,7 +102,7 @@ class Account:
             reply = await self._web.request(
                 "POST", self.url, headers={"Content-Type": "application/json"}, body=body, context=self.context
             )
-        except _NETWORK as error:
+        except NETWORK as error:
             raise TokenError(classify(error)) from error
         if reply.status != 201:
             raise TokenError(f"status {reply.status}")
@@ -184,7 +182,7 @@ class KeystoneCheck:
             return Answer(ok=False, error=error.word)
         try:
             reply = await self._account.validate(token)
-        except _NETWORK as error:
+        except NETWORK as error:
             return Answer(ok=False, error=classify(error))
         if reply.status != 200:
             return Answer(ok=False, error=f"status {reply.status}", status=reply.status)

@@ -6,10 +6,20 @@ is deleted when there is time for it: soon, when the prober stops, or when it is
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
+
+from underway.checks.keystone import TokenError
+from underway.checks.web import NETWORK
+
+LATE = 30.0
+"""Seconds after which a creation that was never answered is no longer expected to happen."""
 
 
 class Made(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,12 +48,15 @@ class Leftovers:
 
     def _load(self, path: Path) -> None:
         if path.exists():
-            for line in path.read_bytes().splitlines():
-                try:
-                    self._take(msgspec.json.decode(line, type=_Line))
-                except (msgspec.DecodeError, msgspec.ValidationError):
-                    continue  # the torn last line of a killed prober: nothing was made yet when it was written
+            self._read(path)
         self._rewrite()
+
+    def _read(self, path: Path) -> None:
+        for line in path.read_bytes().splitlines():
+            try:
+                self._take(msgspec.json.decode(line, type=_Line))
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                continue  # the torn last line of a killed prober: nothing was made yet when it was written
 
     def _take(self, line: _Line) -> None:
         if line.made is not None:
@@ -84,8 +97,69 @@ class Leftovers:
         """What may still exist of a probe, oldest first."""
         return [made for made in self._open.values() if made.probe == probe]
 
+    @staticmethod
+    def count(path: Path) -> int:
+        """How many things a file says may still exist; 0 where there is no file."""
+        found = Leftovers()
+        if path.exists():
+            found._read(path)
+        return len(found._open)
+
     def close(self) -> None:
         """Let go of the file; what is open stays in it."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+Delete = Callable[[Made, bool], Awaitable[str]]
+"""Deletes one thing and notes that it is gone; empty, or the word for why not. True: that it is not found means that it
+is gone. Where the creation was never answered, it may also mean that it will still be made."""
+
+
+class Sweeper:
+    """What one write probe owes: names that are never used twice, and the deletion of all that was left over."""
+
+    def __init__(self, probe: str, leftovers: Leftovers, delete: Delete) -> None:
+        self._probe = probe
+        self._leftovers = leftovers
+        self._delete = delete
+        self._busy: set[str] = set()
+        self._since: dict[str, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> str:
+        """A unique name, noted before anything of that name is made; old leftovers are swept beside the question."""
+        waiting = len(self._leftovers.open(self._probe)) > len(self._busy)
+        if waiting and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self.sweep())
+        unique = f"underway-probe-{secrets.token_hex(8)}"
+        self._leftovers.made(Made(self._probe, unique))
+        self._busy.add(unique)
+        return unique
+
+    def end(self, unique: str) -> None:
+        """The question is over; what it did not delete is for the next sweep."""
+        self._busy.discard(unique)
+        self._since[unique] = asyncio.get_running_loop().time()
+
+    async def sweep(self, patience: float = 10.0) -> None:
+        """Try once to delete everything that was left over, ``patience`` seconds each."""
+        now = asyncio.get_running_loop().time()
+        for made in self._leftovers.open(self._probe):
+            if made.unique not in self._busy:
+                # One of an earlier prober is old: its connections were closed when it ended.
+                late = now - self._since.get(made.unique, now - LATE) >= LATE
+                with contextlib.suppress(TokenError, TimeoutError, *NETWORK):
+                    async with asyncio.timeout(patience):
+                        await self._delete(made, late)
+        still = {made.unique for made in self._leftovers.open(self._probe)}
+        self._since = {unique: at for unique, at in self._since.items() if unique in still}
+
+    async def close(self, patience: float = 5.0) -> None:
+        """A last try to delete what is left, ``patience`` seconds each."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.sweep(patience)

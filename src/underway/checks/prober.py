@@ -2,6 +2,8 @@
 
 ``python -m underway.checks.prober --probes FILE.json --out SAMPLES.jsonl --stop FILE``
 
+With ``--sweep`` it asks nothing, and only deletes what a killed prober of the same output file left behind.
+
 It ends when the stop file exists, on SIGTERM or SIGINT, or when its output file was deleted, after it has waited for
 what is open; nothing else ends it: not the end of its parent, not a full disk. One prober per output file (a lock on
 it). Exit codes are those of :mod:`underway.errors`: 0 stopped as told, 2 the probes file is wrong, 3 another prober
@@ -29,6 +31,7 @@ import msgspec
 
 from underway.checks.base import Check
 from underway.checks.build import Kit, asks_this_machine
+from underway.checks.leftovers import Leftovers
 from underway.checks.sampler import Sampler
 from underway.checks.samples import Mark, encode
 from underway.checks.target import Resolver
@@ -37,7 +40,7 @@ from underway.checks.vantage import Vantage
 from underway.core.model.base import Value, canonical, decode
 from underway.core.model.cluster import Probe
 from underway.core.model.sample import Sample
-from underway.errors import EXIT_DONE, EXIT_INPUT, EXIT_REFUSED, InputError, Refused
+from underway.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, EXIT_REFUSED, InputError, Refused
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _HOUSEKEEPING = 1.0
@@ -77,6 +80,11 @@ def read_probes(path: Path) -> dict[str, Probe]:
     return found.probes
 
 
+def leftovers_of(out: Path) -> Path:
+    """The file that names what write probes made and have not deleted yet."""
+    return out.with_name(out.name + ".leftovers")
+
+
 def command(probes: Path, out: Path, stop: Path) -> list[str]:
     """The command line that starts a prober (detached, by the caller)."""
     return [
@@ -113,6 +121,10 @@ class Clocks:
     def stamp(self, mono: float) -> float:
         """Unix seconds of a monotonic reading."""
         return self._offset + mono
+
+    def wall(self) -> float:
+        """Unix seconds now."""
+        return self.stamp(time.monotonic())
 
     def look(self) -> Mark | None:
         """A mark where the clocks moved against each other since the last look, else None."""
@@ -212,7 +224,7 @@ async def run(probes: Mapping[str, Probe], out: Path, stop: Path, make: type[Kit
     clocks = Clocks()
     recorder = Recorder(out, loop)
     try:
-        kit = make(probes, lambda: clocks.stamp(time.monotonic()), out.with_name(out.name + ".leftovers"))
+        kit = make(probes, clocks.wall, leftovers_of(out))
     except InputError:
         recorder.close()
         raise
@@ -280,6 +292,17 @@ async def run(probes: Mapping[str, Probe], out: Path, stop: Path, make: type[Kit
         recorder.close()
 
 
+async def sweep(probes: Mapping[str, Probe], out: Path, make: type[Kit] = Kit) -> int:
+    """Delete what a killed prober left behind; how many things may still be there. Raises InputError, Refused."""
+    recorder = Recorder(out, asyncio.get_running_loop())  # its lock says that no prober is at work
+    try:
+        kit = make(probes, Clocks().wall, leftovers_of(out))
+        await kit.close()
+    finally:
+        recorder.close()
+    return Leftovers.count(leftovers_of(out))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -288,6 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--probes", type=Path, required=True, help="JSON file of probes")
     parser.add_argument("--out", type=Path, required=True, help="file that samples are appended to")
     parser.add_argument("--stop", type=Path, required=True, help="ends when this file exists")
+    parser.add_argument("--sweep", action="store_true", help="only delete what a killed prober left behind")
     options = parser.parse_args(arguments)
     # Fifty endpoints that hang for two seconds at twenty questions a second are two thousand open connections.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -298,7 +322,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, -5)
     try:
-        asyncio.run(run(read_probes(options.probes), options.out, options.stop))
+        probes = read_probes(options.probes)
+        if options.sweep:
+            return EXIT_FAILED if asyncio.run(sweep(probes, options.out)) else EXIT_DONE
+        asyncio.run(run(probes, options.out, options.stop))
     except InputError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_INPUT

@@ -257,6 +257,7 @@ class Sampler:
                 result=result,
                 error=answer.error,
                 status=answer.status,
+                built=round(answer.built, 3),
             )
         )
 

@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from underway.checks.prober import command, write_probes
+from underway.checks.leftovers import Leftovers
+from underway.checks.prober import command, leftovers_of, read_probes, write_probes
 from underway.core.model.cluster import Probe
-from underway.errors import ExecutorError
+from underway.errors import ExecutorError, InputError
 
 GRACE = 10.0
-"""Seconds that a prober gets to write its last samples."""
+"""Seconds that a prober gets to write its last samples, beyond the longest time-out of its probes."""
 
 FAST_ENDS = 5
 """Ends within ``FAST`` seconds of their start after which it is not started again: something is wrong with it."""
@@ -63,12 +64,16 @@ class ProberProcess:
         self._pid.write_text(str(self._child.pid))
 
     def stop(self) -> None:
-        """End the prober, whichever process started it, and wait for its last samples."""
+        """End the prober, whichever process started it, and wait for its last samples and for what it deletes."""
         pid = self._running_pid() or self._adopt()
-        if not pid:
-            return
+        if pid:
+            self._end(pid)
+        if Leftovers.count(leftovers_of(self._out)):
+            self._sweep()
+
+    def _end(self, pid: int) -> None:
         self._stop.touch()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE + self._patience()
         while self._running_pid() and time.monotonic() < deadline:
             if self._child is not None:
                 self._child.poll()
@@ -77,6 +82,21 @@ class ProberProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._pid.unlink(missing_ok=True)
+
+    def _patience(self) -> float:
+        """Seconds that an open question may take; what is asked stands in the file, whoever wrote it."""
+        try:
+            return max((probe.timeout for probe in read_probes(self._file).values()), default=0.0)
+        except InputError:
+            return 0.0
+
+    def _sweep(self) -> None:
+        """Delete what a killed prober made; what cannot be deleted is named in its file for whoever looks."""
+        words = [*command(self._file, self._out, self._stop), "--sweep"]
+        with self._log.open("ab") as log, contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=GRACE + self._patience(), check=False
+            )
 
     def _alive(self) -> bool:
         if self._child is not None:

@@ -20,6 +20,9 @@ from underway.errors import InputError
 
 AGENT = "underway-probe"
 
+NETWORK = (aiohttp.ClientError, OSError, ValueError)
+"""What a request may raise; :func:`underway.checks.errors.classify` has words for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -31,7 +34,7 @@ class Reply:
 
 
 class Web:
-    """Requests with one connection each. Raises what aiohttp raises: :func:`errors.classify` has words for it."""
+    """Requests with one connection each; what they raise is in ``NETWORK``."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver

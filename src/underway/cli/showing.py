@@ -36,15 +36,22 @@ def status(context: Context, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--text", "as_text", is_flag=True, help="Print the summary as text.")
+@click.option("--attempts", is_flag=True, help="Print every attempt of the probes, one JSON object a line.")
 @pass_context
-def report(context: Context, run_id: str, output: Path | None, as_json: bool, as_text: bool) -> None:
+def report(context: Context, run_id: str, output: Path | None, as_json: bool, as_text: bool, attempts: bool) -> None:
     """Write the report of a run as one HTML file.
 
     And the same as JSON beside it: hosts and time, every outage and its cause, what operators said.
     """
-    from underway.app.reporting import summary_of, write_report
+    from underway.app.reporting import status_lines, summary_of, write_report
     from underway.report import jsonform, text
 
+    if attempts:
+        import json
+
+        for attempt in status_lines(context.session, _run(context, run_id)):
+            echo(json.dumps(attempt))
+        return
     summary = summary_of(context.session, _run(context, run_id))
     if as_json:
         echo(jsonform.dumps(summary))

@@ -10,37 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from underway.config import names
+from underway.config.fragment import Fragment
 from underway.config.names import Wrong
+from underway.config.probefiles import ProbeFile, ServiceProbeFile
 from underway.config.values import (
     Deadline,
-    Interval,
     LimitValue,
     OptionalLimit,
-    ProbeTimeout,
     Seconds,
     StepTimeout,
-    Unfit,
     WindowValue,
-    checked,
     custom,
 )
 from underway.core.model.policy import Limit
 from underway.core.model.service import Phase
-
-
-class Fragment(BaseModel):
-    """Base: types are not converted, unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    PLACEHOLDERS: ClassVar[dict[str, Any]] = {}
-    """Stand-ins for required keys that are missing, so that the rest of a file can be looked at all the same."""
 
 
 def _fits(check: Callable[[str], Wrong | None]) -> AfterValidator:
@@ -168,81 +157,6 @@ class PolicyFile(Fragment):
     )
     allow_full_outage: bool = Field(
         default=False, description="Allow limits that take all hosts of a role, or the majority of a quorum, at once."
-    )
-
-
-class AuthFile(Fragment):
-    """Who asks, at Keystone. The password stays in its file."""
-
-    url: str = Field(description="Keystone's URL, up to and with /v3.")
-    user: str = Field(min_length=1, max_length=255, description="User name.")
-    project: str = Field(default="", max_length=255, description="Project name.")
-    domain: str = Field(default="Default", min_length=1, max_length=255, description="Domain of user and project.")
-    user_domain: str = Field(default="", max_length=255, description="Domain of the user, where it is another.")
-    project_domain: str = Field(default="", max_length=255, description="Domain of the project, where it is another.")
-    password_file: str = Field(min_length=1, description="File with the password, relative to this file.")
-
-
-class KeystoneFile(AuthFile):
-    """A probe of Keystone itself."""
-
-    action: Literal["token", "validate"] = Field(
-        default="token", description="token: ask for one. validate: is the one asked for at the start still good?"
-    )
-
-
-class CleanupFile(Fragment):
-    """How a write probe deletes what it created."""
-
-    url: str = Field(description="What to delete: with {id} of the answer, or the {unique} name.")
-    method: Literal["DELETE", "POST"] = Field(default="DELETE", description="Method of the deletion.")
-    id: str = Field(default="", max_length=200, description="Where the id is in the JSON answer, such as project.id.")
-    list: str = Field(default="", description="URL that lists what has the {unique} name, to find a lost answer's.")
-    items: str = Field(default="", max_length=200, description="Where the list is in its JSON answer.")
-
-
-def _status(value: object) -> list[int]:
-    listed: list[Any] = value if isinstance(value, list) else [value]
-    if listed and all(type(one) is int and 100 <= one <= 599 for one in listed):
-        return listed
-    raise Unfit("status", "expected one or several status codes", "for example 200, or [200, 204]")
-
-
-_STATUS_ITEM = {"type": "integer", "minimum": 100, "maximum": 599}
-_STATUS_SCHEMA = {"anyOf": [_STATUS_ITEM, {"type": "array", "items": _STATUS_ITEM, "minItems": 1}]}
-
-
-class ServiceProbeFile(Fragment):
-    """What is asked of every host of a service; exactly one of http, tcp, command and keystone."""
-
-    http: str = Field(default="", description="URL to ask. In a service: with {address}, {host} or a variable.")
-    tcp: str = Field(default="", description="host:port to connect to.")
-    command: list[str] = Field(default=[], description="Program and arguments; exit code 0 is good. No shell.")
-    keystone: KeystoneFile | None = Field(default=None, description="Ask Keystone for a token, or validate one.")
-    every: Interval = Field(default=1.0, description="Interval on a fixed clock, 50ms to 1h.")
-    timeout: ProbeTimeout = Field(default=2.0, description="An answer that takes longer is a failure.")
-    access: Literal["read", "write"] = Field(default="read", description="write: the probe creates something.")
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = Field(
-        default="GET", description="Method of an http probe."
-    )
-    headers: dict[str, str] = Field(default={}, description="Headers of an http probe; no secrets.")
-    body: str = Field(default="", description="Body of an http probe.")
-    status: Annotated[list[int], checked(_status), WithJsonSchema(_STATUS_SCHEMA)] = Field(
-        default=[200], description="Status codes that are good."
-    )
-    contains: str = Field(default="", max_length=1000, description="Text that a good body holds.")
-    ca: str = Field(default="", description="File with the certificate authority of an https URL.")
-    auth: AuthFile | None = Field(default=None, description="Get a token from Keystone and send it with http.")
-    cleanup: CleanupFile | None = Field(default=None, description="How a write probe cleans up.")
-
-
-class ProbeFile(ServiceProbeFile):
-    """What is asked, how often, and of whom; exactly one of http, tcp, command and keystone."""
-
-    service: str = Field(default="", description="The service that is out when this probe fails.")
-    host: str = Field(default="", description="The back-end that is asked directly. Absent: through the balancer.")
-    control: bool = Field(
-        default=False, description="Asked only to tell the prober's own loss of network from an outage."
     )
 
 

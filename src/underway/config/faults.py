@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from underway.config.documents import Fragment
+from underway.config.fragment import Fragment
 from underway.config.located import Document
 from underway.config.words import nearest, one_of, shown
 from underway.core.model.service import PHASES

@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 from underway.config import build, probes
 from underway.config.catalogue import check_needs, check_release, check_service, check_use
 from underway.config.crosscheck import Known, check_cluster, known_of
-from underway.config.documents import ClusterFile, Fragment, ReleaseFile, ServiceFile
+from underway.config.documents import ClusterFile, ReleaseFile, ServiceFile
 from underway.config.faults import examine
+from underway.config.fragment import Fragment
 from underway.config.limits import check_limits
 from underway.config.located import Document
 from underway.config.names import Wrong

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from underway.config import names
 from underway.config.crosscheck import unknown
-from underway.config.documents import ProbeFile, ServiceProbeFile
+from underway.config.fragment import Fragment
 from underway.config.located import Document
 from underway.config.names import Wrong
 from underway.config.paths import inside, root_of
+from underway.config.probefiles import ProbeFile, ServiceProbeFile
 from underway.config.words import one_of, shown
 from underway.core.model.base import replace
-from underway.core.model.cluster import Host, Probe
+from underway.core.model.cluster import Host, Probe, QueueAsk, ServerAsk, TableAsk
 from underway.errors import Problem
 
 Loc = tuple[str | int, ...]
 _LATER = ("id", "unique")
 """Placeholders that a write probe replaces each time it asks."""
-KINDS = ("http", "tcp", "command", "keystone")
+KINDS = ("http", "tcp", "command", "keystone", "server", "amqp", "mysql")
 _HTTP_ONLY = ("method", "headers", "body", "status", "contains", "ca", "auth", "cleanup")
+_ALSO = {
+    "tcp": ("contains",),
+    "keystone": ("ca",),
+    "server": ("ca", "auth"),
+    "amqp": ("ca",),
+    "mysql": ("ca",),
+}
+"""Keys of http that mean something to another kind, too."""
+SERVER_EVERY = 30.0
+SERVER_MORE = 15.0
+"""Of a server probe that does not say: its interval, and what its time-out has beyond ``boot`` and ``gone``."""
 _SECRET_HEADERS = frozenset(
     {"authorization", "proxy-authorization", "cookie", "x-auth-token", "x-subject-token", "x-api-key"}
 )
@@ -45,9 +57,16 @@ def check_shape(doc: Document, loc: Loc, probe: ServiceProbeFile) -> Iterator[Pr
     kind = kinds[0]
     if kind != "http":
         for key in _HTTP_ONLY:
-            if key in probe.model_fields_set and not (kind == "keystone" and key == "ca"):
+            if key in probe.model_fields_set and key not in _ALSO.get(kind, ()):
                 message = f"'{key}' means nothing to a {kind} probe"
                 yield doc.problem((*loc, key), "probe", message, "leave it out", of="key")
+    if kind == "server" and probe.auth is None:
+        yield doc.problem((*loc, "server"), "probe", "a server probe needs 'auth'", "add 'auth' with an account")
+    if probe.server is not None and "timeout" in probe.model_fields_set:
+        least = probe.server.boot + probe.server.gone
+        if probe.timeout < least:
+            message = f"the time-out is shorter than boot and gone together ({least:g} s)"
+            yield doc.problem((*loc, "timeout"), "probe", message, "make it longer, or leave it out")
     if kind == "command" and not all(part.strip() and "\0" not in part for part in probe.command):
         yield doc.problem((*loc, "command"), "probe", "an argument of the command is empty")
     for name, value in probe.headers.items():
@@ -84,13 +103,16 @@ def check_names(
 def check_targets(doc: Document, loc: Loc, probe: Probe) -> Iterator[Problem]:
     """What is wrong with the addresses of a probe, with its placeholders replaced."""
     asked: list[tuple[Loc, str, Callable[[str], Wrong | None]]] = []
-    if probe.kind == "tcp":
-        asked.append(((*loc, "tcp"), probe.address, names.endpoint))
+    if probe.address:
+        where = (*loc, "tcp") if probe.kind == "tcp" else (*loc, probe.kind, "address")
+        asked.append((where, probe.address, names.endpoint))
+    if probe.kind == "server":
+        asked.append(((*loc, "server", "url"), probe.url, names.url))
     if probe.kind == "http":
         asked.append(((*loc, "http"), probe.url.replace("{unique}", "x"), names.url))
     if probe.kind == "keystone":
         asked.append(((*loc, "keystone", "url"), probe.url, names.url))
-    elif probe.auth:
+    elif probe.auth.get("url"):
         asked.append(((*loc, "auth", "url"), probe.auth["url"], names.url))
     if probe.cleanup:
         for key in ("url", "list"):
@@ -106,7 +128,7 @@ def check_targets(doc: Document, loc: Loc, probe: Probe) -> Iterator[Problem]:
 def files_of(
     doc: Document, loc: Loc, probe: ServiceProbeFile, base: Path, root: Path
 ) -> tuple[dict[str, str], list[Problem]]:
-    """The files that a probe reads, as absolute paths by key (``ca``, ``auth``, ``keystone``), and what is wrong.
+    """The files that a probe reads, as absolute paths by key (``ca``, ``auth``, or its kind), and what is wrong.
 
     A file that is not there is a warning: secrets are often put in place later.
     """
@@ -117,8 +139,9 @@ def files_of(
         wanted.append(("ca", (*loc, "ca"), probe.ca))
     if probe.auth is not None:
         wanted.append(("auth", (*loc, "auth", "password_file"), probe.auth.password_file))
-    if probe.keystone is not None:
-        wanted.append(("keystone", (*loc, "keystone", "password_file"), probe.keystone.password_file))
+    for kind, account in (("keystone", probe.keystone), ("amqp", probe.amqp), ("mysql", probe.mysql)):
+        if account is not None:
+            wanted.append((kind, (*loc, kind, "password_file"), account.password_file))
     for key, where, text in wanted:
         path = inside(text, base, root_of(base, root))
         if isinstance(path, Wrong):
@@ -139,9 +162,47 @@ def is_whole(probe: ServiceProbeFile) -> bool:
 def build(name: str, written: ServiceProbeFile, files: Mapping[str, str], service: str, host: str) -> Probe:
     """The model's probe of what was written."""
     kind: Any = next(kind for kind in KINDS if kind in written.model_fields_set)
+    every, timeout = written.every, written.timeout
+    if written.server is not None:
+        every = every if "every" in written.model_fields_set else SERVER_EVERY
+        longest = written.server.boot + written.server.gone + SERVER_MORE
+        timeout = timeout if "timeout" in written.model_fields_set else longest
+    direct = written.amqp or written.mysql
+    asked = written.keystone or written.server
+    return Probe(
+        name=name,
+        kind=kind,
+        service=service,
+        host=host,
+        url=asked.url if asked is not None else written.http,
+        method=written.method,
+        headers=dict(written.headers),
+        body=written.body,
+        status=tuple(written.status),
+        contains=written.contains,
+        address=direct.address if direct is not None else written.tcp,
+        command=tuple(written.command),
+        every=every,
+        timeout=timeout,
+        access="write" if written.server or written.mysql else written.access,
+        ca=files.get("ca", ""),
+        cleanup={} if written.cleanup is None else {k: v for k, v in written.cleanup.model_dump().items() if v},
+        auth=_account(written, files),
+        action=written.keystone.action if written.keystone is not None else "token",
+        server=_made(written.server, ServerAsk, ("flavor", "image", "network", "boot", "gone")),
+        amqp=_made(written.amqp, QueueAsk, ("vhost", "queue")),
+        mysql=_made(written.mysql, TableAsk, ("database", "table")),
+    )
+
+
+def _account(written: ServiceProbeFile, files: Mapping[str, str]) -> dict[str, str]:
+    """Who asks; the password as the name of its file."""
     auth: dict[str, str] = {}
+    direct = written.amqp or written.mysql
     account = written.keystone or written.auth
-    if account is not None:
+    if direct is not None:
+        auth = {"user": direct.user, "password_file": files.get("amqp") or files.get("mysql", "")}
+    elif account is not None:
         auth = {
             "url": account.url,
             "user": account.user,
@@ -151,28 +212,15 @@ def build(name: str, written: ServiceProbeFile, files: Mapping[str, str], servic
             "project_domain": account.project_domain,
             "password_file": files.get("keystone") or files.get("auth", ""),
         }
-        auth = {key: value for key, value in auth.items() if value}
-    return Probe(
-        name=name,
-        kind=kind,
-        service=service,
-        host=host,
-        url=written.keystone.url if written.keystone is not None else written.http,
-        method=written.method,
-        headers=dict(written.headers),
-        body=written.body,
-        status=tuple(written.status),
-        contains=written.contains,
-        address=written.tcp,
-        command=tuple(written.command),
-        every=written.every,
-        timeout=written.timeout,
-        access=written.access,
-        ca=files.get("ca", ""),
-        cleanup={} if written.cleanup is None else {k: v for k, v in written.cleanup.model_dump().items() if v},
-        auth=auth,
-        action=written.keystone.action if written.keystone is not None else "token",
-    )
+    return {key: value for key, value in auth.items() if value}
+
+
+A = TypeVar("A")
+
+
+def _made(written: Fragment | None, kind: type[A], keys: Sequence[str]) -> A | None:
+    """The model's value of the keys that a fragment and it share."""
+    return None if written is None else kind(**{key: getattr(written, key) for key in keys})
 
 
 def build_named(name: str, written: ProbeFile, files: Mapping[str, str]) -> Probe:

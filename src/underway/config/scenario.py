@@ -20,8 +20,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from underway.config.documents import Fragment
 from underway.config.faults import examine
+from underway.config.fragment import Fragment
 from underway.config.located import Document
 from underway.config.reading import MAX_SMALL_BYTES, read
 from underway.config.values import Seconds

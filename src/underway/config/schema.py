@@ -14,7 +14,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import DictSchema
 
-from underway.config.documents import ClusterFile, Fragment, ReleaseFile, ServiceFile
+from underway.config.documents import ClusterFile, ReleaseFile, ServiceFile
+from underway.config.fragment import Fragment
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

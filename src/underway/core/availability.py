@@ -40,7 +40,8 @@ class Stats(Value, frozen=True, kw_only=True):
 
     ``samples`` counts all answers, ``failed`` the bad ones, ``lost`` those that say nothing. ``outages`` counts
     intervals, ``longest`` is the longest. ``slowest`` and ``mean`` are of good answers. ``worst_late`` is the most
-    that a question was asked after it was due.
+    that a question was asked after it was due. ``builds`` counts good answers to which something was built, and
+    ``built`` is the mean of the seconds that this took.
     """
 
     probe: str
@@ -59,6 +60,8 @@ class Stats(Value, frozen=True, kw_only=True):
     slowest: float = 0.0
     mean: float = 0.0
     worst_late: float = 0.0
+    builds: int = 0
+    built: float = 0.0
     resolution: float = 0.0
 
 
@@ -128,7 +131,8 @@ class _Track:
         self.why = NO_SAMPLES
         self.up = self.down = self.unobserved = 0.0
         self.samples = self.failed = self.lost = self.good = self.outages = 0
-        self.longest = self.slowest = self.took = self.late = 0.0
+        self.longest = self.slowest = self.took = self.late = self.built = 0.0
+        self.builds = 0
 
     def offer(self, sample: Sample) -> bool:
         """Put a sample in its place; False for one that comes too late, twice, or from before the beginning."""
@@ -169,6 +173,9 @@ class _Track:
             self.good += 1
             self.took += sample.took
             self.slowest = max(self.slowest, sample.took)
+            if sample.built:
+                self.builds += 1
+                self.built += sample.built
             return
         self.failed += 1
         began = self.spell is None
@@ -278,6 +285,8 @@ class _Track:
             slowest=self.slowest,
             mean=self.took / self.good if self.good else 0.0,
             worst_late=self.late,
+            builds=self.builds,
+            built=self.built / self.builds if self.builds else 0.0,
             resolution=every,
         )
         return stats, found, gaps

@@ -105,6 +105,25 @@ class ProbeFigures(Row, frozen=True, kw_only=True):
     slowest: float | None
 
 
+class ServiceCalls(Row, frozen=True, kw_only=True):
+    """One service in the words of the probe tool of Nova's rolling upgrade tests (``core/calls.py`` has the rules).
+
+    ``down_time`` and ``avg_build_time`` (of servers that became ACTIVE) are seconds, percentages have two decimals,
+    times are ISO 8601 in UTC. None is "not known": nobody asked, or nothing was built.
+    """
+
+    project: str
+    success_pct: float | None
+    total_requests: int
+    successful_requests: int
+    failed_requests: int
+    start_time: str
+    end_time: str
+    uptime_pct: float | None
+    down_time: float
+    avg_build_time: float | None
+
+
 class ActionRow(Row, frozen=True, kw_only=True):
     """One action of a host. ``duration``: by the host's own clock where it said so, else by the coordinator's."""
 
@@ -235,6 +254,7 @@ class Summary(Row, frozen=True, kw_only=True):
     outages: tuple[OutageRow, ...]
     gaps: tuple[Gap, ...]
     probes: tuple[ProbeFigures, ...]
+    services: tuple[ServiceCalls, ...] = ()
     losses: tuple[LossRow, ...]
     operator: tuple[OperatorRow, ...]
     warnings: tuple[str, ...]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from underway.core import headline, history
+from underway.core import calls, headline, history
 from underway.core.availability import Stats
 from underway.core.bouts import Bout, bouts
 from underway.core.model.cluster import Host
@@ -60,7 +60,8 @@ def summarise(
     hosts = tuple(_host(host, work[name], spans) for name, host in plan.hosts.items())
     over = run.state in ("done", "aborted")
     end = run.ended or (max((event.at for event in events), default=None) if over else None)
-    probes = _probes(plan, stats)
+    told_stats = list(stats)
+    probes = _probes(plan, told_stats)
     direct = bool(probes) and all(row.host for row in probes)  # no probe asks as users do: then all count
     told = _outages(plan, outages, now, direct)
     seen = [row for row in probes if row.requests and (direct or not row.host)]
@@ -103,6 +104,7 @@ def summarise(
         outages=told,
         gaps=tuple(Gap(probe=gap.probe, start=gap.start, end=gap.end, why=clean(gap.why, TEXT_LIMIT)) for gap in gaps),
         probes=probes,
+        services=calls.services(told_stats, outages, gaps),
         losses=history.losses(plan, absent),
         operator=tuple(_operator(event) for event in events if event.actor.startswith("operator:")),
         warnings=(

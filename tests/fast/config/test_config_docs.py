@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from underway.config import documents
-from underway.config.documents import Fragment
+from underway.config import documents, probefiles
+from underway.config.fragment import Fragment
 from underway.config.load import Inputs, load
 from underway.errors import FileProblems
 
@@ -33,7 +33,7 @@ def _load(directory: Path, name: str = "", piece: str = "") -> Inputs:
             rest = {key: part for key, part in sections.items() if key not in _sections(piece)}
             text = piece + "".join(rest.values())
         (directory / path).write_text(text, encoding="utf-8")
-    for secret in ("secrets/probe", "secrets/admin", "ca.pem"):
+    for secret in ("secrets/probe", "secrets/admin", "secrets/rabbit", "secrets/mysql", "ca.pem"):
         (directory / secret).parent.mkdir(exist_ok=True)
         (directory / secret).write_text("x")
     return load(directory / "cluster.yaml")
@@ -70,9 +70,12 @@ PLACES: dict[type[Fragment], str] = {
     documents.GroupFile: "### groups",
     documents.HostFile: "### hosts",
     documents.PolicyFile: "### policy",
-    documents.ProbeFile: "### probes",
-    documents.KeystoneFile: "### probes",
-    documents.CleanupFile: "### probes",
+    probefiles.ProbeFile: "### probes",
+    probefiles.KeystoneFile: "### probes",
+    probefiles.ServerFile: "### probes",
+    probefiles.AmqpFile: "### probes",
+    probefiles.MysqlFile: "### probes",
+    probefiles.CleanupFile: "### probes",
     documents.ServiceFile: "## services/*.yaml",
     documents.PhaseFile: "### Phases and steps",
     documents.StepFile: "### Phases and steps",
@@ -92,8 +95,9 @@ def test_every_key_has_its_row(kind: type[Fragment]) -> None:
 
 def test_no_model_is_forgotten() -> None:
     """AuthFile is described with KeystoneFile, ServiceProbeFile with ProbeFile."""
-    kinds = {one for one in vars(documents).values() if isinstance(one, type) and issubclass(one, Fragment)}
-    assert kinds - set(PLACES) == {Fragment, documents.AuthFile, documents.ServiceProbeFile}
+    named = [*vars(documents).values(), *vars(probefiles).values()]
+    kinds = {one for one in named if isinstance(one, type) and issubclass(one, Fragment)}
+    assert kinds - set(PLACES) == {Fragment, probefiles.AuthFile, probefiles.ServiceProbeFile}
 
 
 @pytest.mark.parametrize(

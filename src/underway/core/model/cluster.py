@@ -55,6 +55,35 @@ class Host(Value, frozen=True, kw_only=True):
     vars: dict[str, Any] = {}
 
 
+class ServerAsk(Value, frozen=True, kw_only=True):
+    """The server that a ``server`` probe makes at Nova and deletes again.
+
+    ``flavor`` and ``image`` are ids (an empty image: the flavor or the driver needs none). ``network``: ``none``,
+    ``auto`` or a network's id. ``boot``: seconds that it may take to become ACTIVE; ``gone``: to disappear after its
+    deletion.
+    """
+
+    flavor: str
+    image: str = ""
+    network: str = "none"
+    boot: float = 15.0
+    gone: float = 30.0
+
+
+class QueueAsk(Value, frozen=True, kw_only=True):
+    """The message that an ``amqp`` probe sends through a queue of its own: virtual host and kind of queue."""
+
+    vhost: str = "/"
+    queue: Literal["classic", "quorum"] = "classic"
+
+
+class TableAsk(Value, frozen=True, kw_only=True):
+    """The row that a ``mysql`` probe writes, reads back and deletes; the table is made where it is missing."""
+
+    database: str
+    table: str = "underway_probe"
+
+
 class Probe(Value, frozen=True, kw_only=True):
     """What is asked, how often, and of whom.
 
@@ -64,7 +93,7 @@ class Probe(Value, frozen=True, kw_only=True):
     """
 
     name: str
-    kind: Literal["http", "tcp", "command", "keystone"]
+    kind: Literal["http", "tcp", "command", "keystone", "server", "amqp", "mysql"]
     service: str = ""
     host: str = ""
     url: str = ""
@@ -73,14 +102,19 @@ class Probe(Value, frozen=True, kw_only=True):
     body: str = ""
     status: tuple[int, ...] = (200,)
     contains: str = ""
-    address: str = ""  # tcp: host:port
+    address: str = ""  # tcp, amqp, mysql: host:port
     command: tuple[str, ...] = ()
     every: float = 1.0
     timeout: float = 2.0
     access: Literal["read", "write"] = "read"
     ca: str = ""
     cleanup: dict[str, str] = {}  # write probes over HTTP: method and url of the deletion
-    auth: dict[str, str] = {}  # keystone: url, user, project, domain, password_file; http: the same, sent as a token
+    auth: dict[str, str] = {}
+    """keystone: url, user, project, domain, password_file; http, server: the same, sent as a token; amqp, mysql: user
+    and password_file."""
+    server: ServerAsk | None = None
+    amqp: QueueAsk | None = None
+    mysql: TableAsk | None = None
     control: bool = False  # asked only to tell the prober's own loss of network from an outage; never an outage itself
     action: str = "token"  # keystone: token (issue one), validate (a token issued before is still good)
 

@@ -25,6 +25,7 @@ class Sample(Value, frozen=True, kw_only=True):
     result: SampleResult
     error: str = ""  # "refused", "status 503", "timeout", "tls: …", "body", …
     status: int = 0
+    built: float = 0.0  # server probes: seconds from the request until the server was ACTIVE
 
 
 class Cause(Value, frozen=True, kw_only=True):
