@@ -35,6 +35,7 @@ def build_service(written: ServiceFile) -> Service:
         name=written.service,
         plane=written.plane,
         needs=tuple(written.needs),
+        after=tuple(written.after),
         balancer=written.balancer,
         quorum=written.quorum,
         phases={phase: _phase(written.service, phase, spec) for phase, spec in written.phases.items()},
@@ -59,7 +60,7 @@ def _phase(service: str, phase: Phase, written: PhaseFile) -> PhaseSpec:
         )
         for step in written.steps
     )
-    return PhaseSpec(steps=steps, once=written.once, on=written.on)
+    return PhaseSpec(steps=steps, once=written.once, on=written.on, restarts=written.restarts)
 
 
 def build_release(written: ReleaseFile) -> Release:

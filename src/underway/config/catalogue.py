@@ -18,10 +18,11 @@ from underway.errors import Problem
 
 def check_service(doc: Document, service: ServiceFile, known: Known) -> Iterator[Problem]:
     """Everything that is wrong with one service beyond the shape of its keys (probes: ``underway.config.probes``)."""
-    for index, need in enumerate(service.needs):
-        if known.complete:
-            yield from unknown(doc, ("needs", index), need, "service", known.services)
-    yield from duplicates(doc, ("needs",), service.needs)
+    for key, listed in (("needs", service.needs), ("after", service.after)):
+        for index, need in enumerate(listed):
+            if known.complete:
+                yield from unknown(doc, (key, index), need, "service", known.services)
+        yield from duplicates(doc, (key,), listed)
     yield from variables(doc, ("vars",), service.vars)
     handlers = set(_handler_names(service))
     yield from _handlers(doc, service, handlers)
@@ -30,6 +31,9 @@ def check_service(doc: Document, service: ServiceFile, known: Known) -> Iterator
     for phase, spec in service.phases.items():
         if spec.on and known.complete:
             yield from unknown(doc, ("phases", phase, "on"), spec.on, "service", known.services)
+        if spec.restarts and (phase != "finalize" or spec.once or spec.on):
+            message = "'restarts' is for a finalize phase on each host itself"
+            yield doc.problem(("phases", phase, "restarts"), "restarts", message, "leave it out")
         yield from _steps(doc, ("phases", phase), spec, handlers)
 
 
@@ -80,11 +84,12 @@ def _steps(doc: Document, at: Loc, spec: PhaseFile, handlers: set[str]) -> Itera
 
 def check_needs(files: Mapping[str, tuple[Document, ServiceFile]]) -> Iterator[Problem]:
     """Cycles among services, each at the place where it could be cut."""
-    edges = {name: list(service.needs) for name, (_, service) in files.items()}
+    edges = {name: list(dict.fromkeys((*service.needs, *service.after))) for name, (_, service) in files.items()}
     for cycle in cycles(edges):
-        doc = files[cycle[0]][0]
+        doc, service = files[cycle[0]]
+        key, listed = ("needs", service.needs) if cycle[1] in service.needs else ("after", service.after)
         message = f"the needs of services are a cycle: {path_text(cycle)}"
-        yield doc.problem(("needs", edges[cycle[0]].index(cycle[1])), "needs-cycle", message, "remove one of these")
+        yield doc.problem((key, listed.index(cycle[1])), "needs-cycle", message, "remove one of these")
 
 
 def check_use(
@@ -94,10 +99,11 @@ def check_use(
     for name, (doc, service) in files.items():
         if not used.get(name):
             continue
-        for index, need in enumerate(service.needs):
-            if need in files and not used.get(need):
-                message = f"service {shown(need)} runs on no host: there is nothing to wait for"
-                yield doc.problem(("needs", index), "unused-service", message, severity="warning")
+        for key, listed in (("needs", service.needs), ("after", service.after)):
+            for index, need in enumerate(listed):
+                if need in files and not used.get(need):
+                    message = f"service {shown(need)} runs on no host: there is nothing to wait for"
+                    yield doc.problem((key, index), "unused-service", message, severity="warning")
         for phase, spec in service.phases.items():
             if spec.on in files and not used.get(spec.on):
                 message = f"phase {phase} works on the hosts of {shown(spec.on)}, which runs on none"

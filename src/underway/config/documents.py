@@ -171,7 +171,9 @@ class ClusterFile(Fragment):
         default="venv", description="How a host gets new bits."
     )
     catalogue: list[str] = Field(
-        default=["services"], min_length=1, description="Directories with services, relative to this file."
+        default=["services"],
+        min_length=1,
+        description="Directories with services, relative to this file, and names of catalogues that are shipped.",
     )
     releases: str = Field(
         default="releases", min_length=1, description="Directory with releases, relative to this file."
@@ -199,6 +201,10 @@ class PhaseFile(Fragment):
 
     once: bool = Field(default=False, description="On one host of the service only.")
     on: str = Field(default="", description="Service on whose hosts the steps run, for the host 'underway_target'.")
+    restarts: bool = Field(
+        default=False,
+        description="Of finalize: it restarts the service. Hosts are drained and go batch by batch, as in an upgrade.",
+    )
     steps: list[StepFile] = Field(min_length=1, description="The steps, in order.")
 
     @model_validator(mode="before")
@@ -227,6 +233,9 @@ class ServiceFile(Fragment):
     service: ServiceName = Field(description="Name of the service: a-z, 0-9 and '-'.")
     plane: Literal["control", "data"] = Field(default="control", description="Which stage upgrades it.")
     needs: list[str] = Field(default=[], description="Services that must be upgraded before this one.")
+    after: list[str] = Field(
+        default=[], description="Needs that must be upgraded on every host before this one is upgraded anywhere."
+    )
     balancer: Annotated[str, _optional(lambda text: names.sentence(text, "balancer", 128))] = Field(
         default="", description="The name that its back-ends have at the load balancer."
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from underway.config import build, probes
+from underway.config import build, probes, shipped
 from underway.config.catalogue import check_needs, check_release, check_service, check_use
 from underway.config.crosscheck import Known, check_cluster, known_of
 from underway.config.documents import ClusterFile, ReleaseFile, ServiceFile
@@ -18,7 +18,7 @@ from underway.config.located import Document
 from underway.config.names import Wrong
 from underway.config.paths import inside, root_of
 from underway.config.reading import MAX_BYTES, MAX_SMALL_BYTES, read
-from underway.config.words import shown, shown_path
+from underway.config.words import one_of, shown, shown_path
 from underway.core.model.cluster import Cluster, Probe
 from underway.core.model.service import Catalogue
 from underway.errors import FileProblems, Problem
@@ -140,6 +140,29 @@ def _directory(files: _Files, text: str, at: tuple[str | int, ...], *, must_exis
     return None
 
 
+def _catalogue(files: _Files, text: str, index: int) -> Path | None:
+    """A directory of services: one of the cluster's, or else a catalogue that is shipped.
+
+    A directory comes first, so that no later version of the program can put a catalogue in its place unseen.
+    """
+    found = shipped.directory(text)
+    at = ("catalogue", index)
+    if (files.base / text).is_dir() or "/" in text:
+        if found is not None and files.cluster is not None:
+            message = f"{shown(text)} is a directory here and a shipped catalogue, too: the directory is read"
+            hint = f"write './{text}' to say so, or rename it to use the catalogue"
+            files.problems.append(files.cluster.doc.problem(at, "catalogue", message, hint, severity="warning"))
+        return _directory(files, text, at, must_exist=True)
+    if found is not None or files.cluster is None:
+        return found
+    files.known.complete = False
+    message = f"{shown(text)} is neither a directory nor a shipped catalogue"
+    directories = [path.name for path in files.base.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    hint = one_of(text, sorted({*shipped.names(), *directories}), "catalogues")
+    files.problems.append(files.cluster.doc.problem(at, "missing", message, hint))
+    return None
+
+
 def _yaml_files(files: _Files, directory: Path) -> Iterator[Path]:
     """The YAML files of a directory, in order of name; links that lead out of it are refused."""
     count = 0
@@ -165,7 +188,7 @@ def _read_services(files: _Files) -> None:
     for index, text in enumerate(directories):
         if files.cluster is None and not (files.base / text).is_dir():
             continue  # the file that would say where services are has its own message
-        directory = _directory(files, text, ("catalogue", index), must_exist=True)
+        directory = _catalogue(files, text, index)
         for path in _yaml_files(files, directory) if directory is not None else ():
             file = _read(files, path, ServiceFile, MAX_SMALL_BYTES)
             if file is None or file.fragment is None:

@@ -163,7 +163,7 @@ def _of_health(facts: Facts, passes: Mapping[str, Pass]) -> Iterator[str]:
 def _of_catalogue(facts: Facts) -> Iterator[str]:
     outside: dict[str, list[str]] = {}
     for name in facts.services:
-        for need in facts.service(name).needs:
+        for need in facts.service(name).waits_for:
             if need not in facts.running:
                 outside.setdefault(need, []).append(name)
     for need in ordered(outside):

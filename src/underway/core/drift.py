@@ -227,5 +227,5 @@ def _used_services(cluster: Cluster, catalogue: Catalogue) -> list[str]:
         name = queue.pop()
         if name not in found and name in catalogue.services:
             found.add(name)
-            queue += catalogue.services[name].needs
+            queue += catalogue.services[name].waits_for
     return ordered(found)

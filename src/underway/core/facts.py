@@ -108,7 +108,7 @@ def gather(
     else:
         problems += _jump_problems(cluster, catalogue, release, releases)
     problems += limit_problems(cluster)
-    needs = {name: service.needs for name, service in catalogue.services.items()}
+    needs = {name: service.waits_for for name, service in catalogue.services.items()}
     deployed = {service for role in cluster.roles.values() for service in role.services if service in needs}
     problems += service_cycles(_closure(deployed, needs), needs)
     problems += role_cycles({name: role.after for name, role in cluster.roles.items()})

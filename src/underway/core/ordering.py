@@ -27,23 +27,36 @@ class Unit:
 class Needs:
     """The needs between those services that have work, followed through services that have none.
 
-    ``of`` maps a service to the services it waits for, each with the names that the need goes through.
+    ``of`` maps a service to the services it waits for, each with the names that the need goes through. ``everywhere``
+    holds those of them that must be finished on every host first, because ``after`` says so somewhere on the way.
     """
 
-    def __init__(self, needs: Mapping[str, Sequence[str]], active: Collection[str]) -> None:
+    def __init__(
+        self,
+        needs: Mapping[str, Sequence[str]],
+        active: Collection[str],
+        after: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
         self.of: dict[str, dict[str, tuple[str, ...]]] = {}
+        self.everywhere: dict[str, set[str]] = {}
+        after = after or {}
         for service in sorted(active, key=natural):
             found: dict[str, tuple[str, ...]] = {}
-            queue: list[tuple[str, tuple[str, ...]]] = [(service, ())]
-            seen = {service}
-            for name, through in queue:
+            strict: set[str] = set()
+            queue: list[tuple[str, bool, tuple[str, ...]]] = [(service, False, ())]
+            seen = {(service, False), (service, True)}
+            for name, whole, through in queue:
                 for need in sorted(needs.get(name, ()), key=natural):
+                    everywhere = whole or need in after.get(name, ())
                     if need in active and need != service:
                         found.setdefault(need, through)
-                    elif need not in seen:
-                        seen.add(need)
-                        queue.append((need, (*through, need)))
+                        if everywhere:
+                            strict.add(need)
+                    elif (need, everywhere) not in seen:
+                        seen.add((need, everywhere))
+                        queue.append((need, everywhere, (*through, need)))
             self.of[service] = found
+            self.everywhere[service] = strict
 
     def reason(self, service: str, need: str, place: str, other: str) -> str:
         """The sentence of an edge: ``keystone on controller needs mariadb on database``."""

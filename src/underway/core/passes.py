@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from underway.core import graphs
 from underway.core.facts import ALWAYS_ONCE, Facts
+from underway.core.losses import role_limits
 from underway.core.model.base import replace
 from underway.core.model.plan import Edge, Leg, Pass, StageKind
 from underway.core.model.service import Phase, Step
@@ -32,13 +33,20 @@ class Builder:
         self.passes: dict[str, Pass] = {}
         self.steps: dict[str, Step] = {}
         self.notes: list[str] = []
-        self.needs = {name: service.needs for name, service in facts.catalogue.services.items()}
-        self._direct = Needs(self.needs, facts.services).of
+        self._needs = {name: service.waits_for for name, service in facts.catalogue.services.items()}
+        self._after = {name: service.after for name, service in facts.catalogue.services.items() if service.after}
+        self._direct = self.needs_among(facts.services).of
+        self.alone = frozenset(role for role, hosts in facts.members.items() if len(hosts) == 1)
         self._checks = _release_checks(facts)
+        self._limits = role_limits(facts.cluster)
         self._used: set[str] = {
             f"{stage}/{role}" for stage in ("control", "data", "finalize", "preflight", "prepare", "verify")
             for role in facts.cluster.roles
         }  # fmt: skip
+
+    def needs_among(self, services: Iterable[str]) -> Needs:
+        """What waits for what among services that have work."""
+        return Needs(self._needs, set(services), self._after)
 
     # -- legs
 
@@ -97,9 +105,8 @@ class Builder:
         services = list(self.facts.once(phase))
         if phase not in ALWAYS_ONCE:
             return [self.once(kind, phase, service) for service in services]
-        needs = Needs(self.needs, services)
-        found = arrange([Unit(service, service) for service in services], needs)
-        return self._arranged(found, lambda visit: self.once(kind, phase, visit.services[0]))
+        found = arrange([Unit(service, service) for service in services], self.needs_among(services))
+        return self._arranged(found, lambda visit: [self.once(kind, phase, visit.services[0])])
 
     def finalize(self) -> list[str]:
         """Per host and once-only work of the point of no return, both in the order of needs."""
@@ -111,34 +118,72 @@ class Builder:
             if facts.members[role] and facts.phase(service, "finalize", once=False)
         ]
         units += [Unit(f"{service}:finalize", service, 1) for service in facts.once("finalize")]
-        found = arrange(units, Needs(self.needs, {unit.service for unit in units}), roles=facts.cluster.roles)
+        needs = self.needs_among({unit.service for unit in units})
+        found = arrange(units, needs, roles=facts.cluster.roles, alone=self.alone)
 
-        def make(visit: Visit) -> str:
+        def make(visit: Visit) -> list[str]:
             if visit.group not in facts.cluster.roles:
-                return self.once("finalize", "finalize", visit.services[0])
-            legs = self.legs(visit.services, ("finalize",), once=False)
-            name = self.visit_id("finalize", visit)
-            return self.add(
-                name, "finalize", visit.group, visit.services, facts.members[visit.group], legs, why_visit(visit)
-            )
+                return [self.once("finalize", "finalize", visit.services[0])]
+            return self._restarts(visit)
 
         return self._arranged(found, make)
 
+    def _restarts(self, visit: Visit) -> list[str]:
+        """The passes of ``finalize`` of a visit: one, or one a batch where the hosts' services are restarted.
+
+        A service that is restarted leaves its balancer as in an upgrade, and is away from as many hosts at once.
+        """
+        role, hosts = visit.group, self.facts.members[visit.group]
+        restarted = [name for name in visit.services if self._restarted(name)]
+        if not restarted:
+            legs = self.legs(visit.services, ("finalize",), once=False)
+            return [
+                self.add(
+                    self.visit_id("finalize", visit), "finalize", role, visit.services, hosts, legs, why_visit(visit)
+                )
+            ]
+        legs = (
+            *self.legs(restarted, ("drain",), once=False, again=True),
+            *self.legs(visit.services, ("finalize",), once=False),
+            *self.legs(restarted, ("undrain",), once=False, again=True),
+        )
+        size = max(1, self._limits[role].limit)
+        found: list[str] = []
+        for first in range(0, len(hosts), size):
+            name = self.visit_id("finalize", visit) if not found else self._next_id(f"finalize/{role}")
+            batch = hosts[first : first + size]
+            why = why_visit(visit) if not found else ""
+            self.add(name, "finalize", role, visit.services, batch, _merged(legs), why)
+            if found:
+                reason = f"{restarted[0]} is restarted: {size:,} host{'s' if size > 1 else ''} of {role} at a time"
+                edge = Edge(before=found[-1], after=name, reason=reason)
+                self.passes[name] = replace(self.passes[name], after=(edge,))
+            found.append(name)
+        return found
+
+    def _restarted(self, service: str) -> bool:
+        spec = self.facts.phase(service, "finalize", once=False)
+        return spec is not None and spec.restarts
+
     # -- common parts
 
-    def _arranged(self, found: Arrangement, make: Callable[[Visit], str]) -> list[str]:
-        """Passes of an ordered stage with their edges, listed so that each comes after what it waits for."""
+    def _arranged(self, found: Arrangement, make: Callable[[Visit], list[str]]) -> list[str]:
+        """Passes of an ordered stage with their edges, listed so that each comes after what it waits for.
+
+        ``make`` gives the passes of a visit, of which each waits for the one before it.
+        """
         before = {index: {other for other, _ in visit.after} for index, visit in enumerate(found.visits)}
         keys = [(natural(visit.group), visit.number) for visit in found.visits]
-        names: dict[int, str] = {}
+        names: dict[int, list[str]] = {}
         for index in graphs.topological(range(len(found.visits)), before, keys.__getitem__):
             names[index] = make(found.visits[index])
-        for index, name in names.items():
+        for index, made in names.items():
             edges = tuple(
-                Edge(before=names[other], after=name, reason=reason) for other, reason in found.visits[index].after
+                Edge(before=names[other][-1], after=made[0], reason=reason)
+                for other, reason in found.visits[index].after
             )
-            self.passes[name] = replace(self.passes[name], after=edges)
-        return list(names.values())
+            self.passes[made[0]] = replace(self.passes[made[0]], after=edges)
+        return [name for made in names.values() for name in made]
 
     def once(self, kind: StageKind, phase: Phase, service: str) -> str:
         host, role, why = self.facts.primary(service)
@@ -151,9 +196,10 @@ class Builder:
 
     def visit_id(self, kind: StageKind, visit: Visit) -> str:
         name = f"{kind}/{visit.group}"
-        if visit.number == 1:
-            return name
-        number = visit.number
+        return name if visit.number == 1 else self._next_id(name, visit.number)
+
+    def _next_id(self, name: str, number: int = 2) -> str:
+        """The first id ``name.NUMBER`` that no pass has."""
         while f"{name}.{number}" in self._used:
             number += 1
         return f"{name}.{number}"
@@ -186,6 +232,17 @@ class Builder:
     def _checks_of(self, role: str) -> list[Step]:
         services = self.facts.cluster.roles[role].services
         return [step for step in self._checks if step.service in services]
+
+
+def _merged(legs: Iterable[Leg]) -> tuple[Leg, ...]:
+    """Neighbouring legs on the same machine as one."""
+    found: list[Leg] = []
+    for leg in legs:
+        if found and found[-1].on == leg.on:
+            found[-1] = replace(leg, steps=(*found[-1].steps, *leg.steps))
+        else:
+            found.append(leg)
+    return tuple(found)
 
 
 def _joined(legs: tuple[Leg, ...], steps: Sequence[str]) -> tuple[Leg, ...]:

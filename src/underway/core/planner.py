@@ -29,12 +29,12 @@ WHY: dict[StageKind, str] = {
     "control": "the control plane, host by host, under its limits",
     "data": "the data plane, host by host, once the control plane runs the new release",
     "finalize": "no old or orphaned service is left, then pins are taken off",
-    "contract": "what only the old release used is removed",
     "migrate": "data is moved over while the services run",
+    "contract": "what only the old release used is removed",
     "verify": "the result is proven as a whole",
 }
 
-NO_RETURN: tuple[StageKind, ...] = ("finalize", "contract", "migrate")
+NO_RETURN: tuple[StageKind, ...] = ("finalize", "migrate", "contract")
 """The first of these that a plan has is its point of no return: after it the old release cannot run."""
 
 
@@ -92,7 +92,7 @@ def build_plan(
         role_vars={name: role.vars for name, role in cluster.roles.items() if role.vars},
         service_vars={name: s.vars for name, s in catalogue.services.items() if name in told and s.vars},
         settings=cluster.settings,
-        needs={name: s.needs for name, s in catalogue.services.items() if name in facts.services and s.needs},
+        needs={name: s.waits_for for name, s in catalogue.services.items() if name in facts.services and s.waits_for},
         release_vars=facts.release.vars,
         rollback=rollback,
         policy=cluster.policy,
@@ -114,8 +114,8 @@ def _stages(builder: Builder, approvals: Sequence[str]) -> tuple[Stage, ...]:
     made["expand"] = builder.once_only("expand", "expand") if once else []
     made["control"], made["data"] = rolling(builder)
     made["finalize"] = builder.finalize() if late else []
-    made["contract"] = builder.once_only("contract", "contract") if late else []
     made["migrate"] = builder.once_only("migrate", "migrate") if late else []
+    made["contract"] = builder.once_only("contract", "contract") if late else []  # what has moved is in its place now
     # What was verified during the visits is verified once more if something was changed for all since then.
     changed = any(made[kind] for kind in NO_RETURN)
     again = builder.per_host("verify", "verify", again=True) if changed else []

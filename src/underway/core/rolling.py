@@ -19,7 +19,7 @@ from underway.core.model.base import replace
 from underway.core.model.plan import Edge, Loss, Pass, StageKind
 from underway.core.model.service import Phase
 from underway.core.names import natural, span
-from underway.core.ordering import Needs, Unit, mixed_cycles
+from underway.core.ordering import Unit, mixed_cycles
 from underway.core.passes import Builder, why_visit
 from underway.core.visits import Visit, arrange
 from underway.errors import OrderImpossible
@@ -47,13 +47,13 @@ def rolling(builder: Builder) -> tuple[list[str], list[str]]:
     left_out = {role: [host for host in facts.members[role] if host in facts.outside] for role in roles}
     units = _units(builder, left_out)
     units += [Unit(group, service, ONCE_RANK[phase]) for group, (service, phase, _, _) in once.items()]
-    needs = Needs(builder.needs, {unit.service for unit in units})
+    needs = builder.needs_among({unit.service for unit in units})
     once_role = {group: role for group, (_, _, _, role) in once.items()}
     stated = {name: role.after for name, role in roles.items()}
     problems: list[str | OrderImpossible] = [*mixed_cycles(units, needs, _with_once(stated, once_role), roles)]
     refuse(problems)
     after = _with_once(_closed(stated), once_role)
-    found = arrange(units, needs, after, roles)
+    found = arrange(units, needs, after, roles, builder.alone)
     if not found.exact:
         builder.notes.append("the search for the fewest visits was cut short: another order may need fewer")
     visits = found.visits

@@ -3,6 +3,7 @@
 Assumptions
     1. A need of S for T is met for S on role R when T is finished on every host of every *other* role that runs it, and
        comes earlier in the same visit (or in an earlier visit) on role R itself.
+       A need in ``Needs.everywhere`` is met only when T is finished on every host of role R, too: by an earlier visit.
     2. A role's ``after`` is met when the roles that it names have no work left.
 Invariants
     1. Every unit of work is in exactly one visit.
@@ -59,7 +60,9 @@ class Arrangement:
 class _Board:
     """Units as bits: what each requires, what each group holds."""
 
-    def __init__(self, units: Sequence[Unit], needs: Needs, after: Mapping[str, Collection[str]]) -> None:
+    def __init__(
+        self, units: Sequence[Unit], needs: Needs, after: Mapping[str, Collection[str]], alone: Collection[str]
+    ) -> None:
         members: dict[str, dict[str, Unit]] = {}
         for unit in units:
             members.setdefault(unit.group, {})[unit.service] = unit
@@ -80,6 +83,7 @@ class _Board:
             for other in after.get(group, ()):
                 self.after[group] |= self.mask.get(other, 0)
         self.requires: list[int] = []
+        self.earlier: list[int] = []  # what of the unit's own group must be done by an earlier visit
         by_rank: dict[tuple[str, int], int] = {}
         for bit, unit in enumerate(self.units):
             key = (unit.service, unit.rank)
@@ -93,6 +97,10 @@ class _Board:
                 if rank < unit.rank:
                     mask |= by_rank.get((unit.service, rank), 0)
             self.requires.append(mask)
+            strict = 0
+            for need in needs.everywhere[unit.service] if unit.group not in alone else ():
+                strict |= of_service.get(need, 0)
+            self.earlier.append(strict & self.mask[unit.group])
 
     def ready(self, group: str, done: int) -> int:
         """The largest part of the group's work that one visit can do now, as bits."""
@@ -100,7 +108,9 @@ class _Board:
             return 0
         found = 0
         for bit in self.groups[group]:  # in the order of needs: what a unit needs of its own group was looked at before
-            if not done >> bit & 1 and not self.requires[bit] & ~(done | found):
+            if done >> bit & 1 or self.earlier[bit] & ~done:
+                continue
+            if not self.requires[bit] & ~(done | found):
                 found |= 1 << bit
         return found
 
@@ -219,16 +229,17 @@ def arrange(
     needs: Needs,
     after: Mapping[str, Collection[str]] | None = None,
     roles: Collection[str] = (),
+    alone: Collection[str] = (),
     cap: int = CAP,
 ) -> Arrangement:
     """The visits that do all ``units``.
 
     ``after`` maps a group to the groups that must have no work left before it begins (closed over what has no units).
-    ``roles`` are those groups that are roles. The caller has refused cycles (``service_cycles``, ``role_cycles``,
-    ``mixed_cycles``) before.
+    ``roles`` are those groups that are roles, ``alone`` those with one host: the order inside its visit is enough. The
+    caller has refused cycles (``service_cycles``, ``role_cycles``, ``mixed_cycles``) before.
     """
     after = after or {}
-    board = _Board(units, needs, after)
+    board = _Board(units, needs, after, alone)
     groups = list(board.groups)
     owner = [unit.group for unit in board.units]
     waits: dict[str, set[str]] = {}
@@ -323,6 +334,9 @@ def _split(board: _Board, needs: Needs, roles: Collection[str], moves: Sequence[
         done |= earlier
     own = board.mask[group]
     first = _bits(mask)
+    for bit in first:
+        for other in _bits(board.earlier[bit] & ~done):
+            return f"because {board.units[bit].service} comes after {board.units[other].service} on every host"
     came: dict[int, int] = {}
     queue = [bit for bit in first if board.requires[bit] & ~(done | own)]
     seen = set(queue)

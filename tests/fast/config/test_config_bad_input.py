@@ -1053,7 +1053,7 @@ def test_bad_input_65_vault_in_task(files: Workspace) -> None:
     [
         ("catalogue: [services, ../other]", "23:23: catalogue[1]: '../other' leads out of the cluster's directory (move it there, or write an absolute path)"),
         ("catalogue: [services, out]", "23:23: catalogue[1]: 'out' leads out of the cluster's directory (move it there, or write an absolute path)"),
-        ("catalogue: [services, servicez]", "23:23: catalogue[1]: directory 'servicez' does not exist (make it, or name another)"),
+        ("catalogue: [services, servicez]", "23:23: catalogue[1]: 'servicez' is neither a directory nor a shipped catalogue (did you mean 'services'?)"),
         ("catalogue: [services, /nonexistent]", "23:23: catalogue[1]: directory '/nonexistent' does not exist (make it, or name another)"),
         ("releases: nowhere", "23:11: releases: directory 'nowhere' does not exist (make it, or name another)"),
         ("releases: ../x", "23:11: releases: '../x' leads out of the cluster's directory (move it there, or write an absolute path)"),

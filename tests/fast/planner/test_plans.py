@@ -35,7 +35,7 @@ def legs(made: Plan, name: str) -> list[tuple[str, tuple[str, ...]]]:
 def test_stages_come_in_order_and_those_without_work_are_left_out() -> None:
     assert [stage.kind for stage in plan(cluster(ONE), catalogue(service("keystone"))).stages] == ["control"]
     assert [stage.kind for stage in plan(cluster(ONE), catalogue(whole("keystone"))).stages] == [
-        "preflight", "prepare", "expand", "control", "finalize", "contract", "migrate", "verify",
+        "preflight", "prepare", "expand", "control", "finalize", "migrate", "contract", "verify",
     ]  # fmt: skip
 
 
@@ -388,3 +388,47 @@ def test_once_only_work_of_a_visit_is_not_done_again_by_a_host_that_is_done() ->
     has = catalogue(service("vip", phases=phases))
     made = plan(cluster({"f": (["vip"], ["f1", "f2"])}), has, known={"f1": HostRecord(release=NEW)})
     assert [(name, work.hosts) for name, work in made.passes.items()] == [("control/f", ("f2",))]
+
+
+def test_what_comes_after_on_every_host_gets_a_visit_of_its_own() -> None:
+    api = replace(whole("api"), after=("conductor",))
+    services = catalogue(whole("conductor"), whole("scheduler", ["conductor"]), api)
+    made = plan(cluster({"control": (["api", "scheduler", "conductor"], ["c1", "c2"])}), services)
+    [stage] = [stage for stage in made.stages if stage.kind == "control"]
+    assert [made.passes[name].services for name in stage.passes] == [("conductor", "scheduler"), ("api",)]
+    assert made.passes["control/control.2"].why == (
+        "visit 2 of 2, because api comes after conductor on every host"
+    )  # fmt: skip
+    assert made.needs["api"] == ("conductor",)
+
+
+def test_one_host_needs_no_visit_more() -> None:
+    api = replace(whole("api"), after=("conductor",))
+    made = plan(cluster({"control": (["api", "conductor"], ["c1"])}), catalogue(whole("conductor"), api))
+    assert made.passes["control/control"].services == ("conductor", "api")
+
+
+def test_what_comes_after_waits_through_services_without_work() -> None:
+    api = replace(service("api"), needs=("front",))
+    front = replace(service("front"), after=("conductor",), phases={})
+    made = plan(
+        cluster({"control": (["api", "front", "conductor"], ["c1", "c2"])}), catalogue(service("conductor"), front, api)
+    )
+    assert [made.passes[name].services for name in ("control/control", "control/control.2")] == [
+        ("conductor",),
+        ("api",),
+    ]
+
+
+def test_finalize_that_restarts_is_drained_and_goes_in_batches() -> None:
+    found = whole("nova")
+    finalize = replace(found.phases["finalize"], restarts=True)
+    nova = replace(found, phases={**found.phases, "finalize": finalize})
+    made = plan(cluster({"compute": (["nova"], ["n1", "n2", "n3"])}, limits={"compute": 2}), catalogue(nova))
+    [stage] = [stage for stage in made.stages if stage.kind == "finalize"]
+    assert [made.passes[name].hosts for name in stage.passes] == [("n1", "n2"), ("n3",)]
+    assert legs(made, "finalize/compute") == [
+        ("", ("nova.drain.drain-at-the-end", "nova.finalize.unpin", "nova.undrain.undrain-at-the-end"))
+    ]
+    [edge] = made.passes["finalize/compute.2"].after
+    assert (edge.before, edge.reason) == ("finalize/compute", "nova is restarted: 2 hosts of compute at a time")

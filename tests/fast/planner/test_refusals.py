@@ -146,7 +146,7 @@ def test_a_cycle_of_services_that_no_role_runs_or_needs_is_nobodys_business() ->
         (
             Policy(approvals=("finalise",)),
             "policy.approvals: there is no stage 'finalise' (did you mean 'finalize'?): expected preflight, prepare, "
-            "expand, control, data, finalize, contract, migrate, verify",
+            "expand, control, data, finalize, migrate, contract, verify",
         ),
         (
             Policy(role_limits={"apy": Limit(count=1)}),

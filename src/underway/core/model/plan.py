@@ -17,10 +17,10 @@ from underway.core.model.service import Step, Task
 
 PLAN_SCHEMA = 1
 
-StageKind = Literal["preflight", "prepare", "expand", "control", "data", "finalize", "contract", "migrate", "verify"]
+StageKind = Literal["preflight", "prepare", "expand", "control", "data", "finalize", "migrate", "contract", "verify"]
 
 STAGES: tuple[StageKind, ...] = (
-    "preflight", "prepare", "expand", "control", "data", "finalize", "contract", "migrate", "verify",
+    "preflight", "prepare", "expand", "control", "data", "finalize", "migrate", "contract", "verify",
 )  # fmt: skip
 
 ROLLING_STAGES: frozenset[StageKind] = frozenset({"control", "data"})

@@ -11,13 +11,13 @@ from typing import Any, Literal
 from underway.core.model.base import Value
 
 Phase = Literal[
-    "preflight", "prepare", "expand", "drain", "upgrade", "undrain", "verify", "finalize", "contract",
-    "migrate", "rollback",
+    "preflight", "prepare", "expand", "drain", "upgrade", "undrain", "verify", "finalize", "migrate",
+    "contract", "rollback",
 ]  # fmt: skip
 
 PHASES: tuple[Phase, ...] = (
-    "preflight", "prepare", "expand", "drain", "upgrade", "undrain", "verify", "finalize", "contract",
-    "migrate", "rollback",
+    "preflight", "prepare", "expand", "drain", "upgrade", "undrain", "verify", "finalize", "migrate",
+    "contract", "rollback",
 )  # fmt: skip
 
 Task = dict[str, Any]
@@ -47,18 +47,22 @@ class PhaseSpec(Value, frozen=True, kw_only=True):
     """One phase of a service. ``once``: on one host of the service only, in an action of its own.
 
     ``on``: empty for the host itself, else the name of a service on whose hosts the steps run (a drain at
-    the balancers, say), with ``underway_target`` naming the host that is drained.
+    the balancers, say), with ``underway_target`` naming the host that is drained. ``restarts`` (of ``finalize``): it
+    takes the service on a host away for a moment, so hosts go one batch after another within their role's limit, each
+    drained before and undrained after.
     """
 
     steps: tuple[Step, ...]
     once: bool = False
     on: str = ""
+    restarts: bool = False
 
 
 class Service(Value, frozen=True, kw_only=True):
     """One composable piece of the catalogue.
 
-    ``needs``: services that must be upgraded before this one. ``plane``: which stage it belongs to.
+    ``needs``: services that must be upgraded before this one. ``after``: needs that must be finished on every host,
+    those of its own role included, before this one is upgraded anywhere. ``plane``: which stage it belongs to.
     ``balancer``: the name its back-ends have at the load balancer (for attribution and documentation).
     ``quorum``: the service stops serving when half of its hosts are down: limits are checked against it.
     ``vars``: defaults for its tasks, under cluster settings, role and host values.
@@ -67,6 +71,7 @@ class Service(Value, frozen=True, kw_only=True):
     name: str
     plane: Literal["control", "data"] = "control"
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     balancer: str = ""
     quorum: bool = False
     phases: dict[str, PhaseSpec] = {}
@@ -74,6 +79,11 @@ class Service(Value, frozen=True, kw_only=True):
     probes: dict[str, Any] = {}
     vars: dict[str, Any] = {}
     gate: Task | None = None  # one Ansible task; the host is healthy when it succeeds. None: `verify` is the gate
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """``needs`` and ``after`` together, each service once."""
+        return tuple(dict.fromkeys((*self.needs, *self.after)))
 
 
 class ReleaseCheck(Value, frozen=True, kw_only=True):
