@@ -45,7 +45,11 @@ def inventory(places: Places, lab: Topology, release: str) -> dict[str, Any]:
 
 def identity() -> str:
     """Changes when the roles do."""
-    files = [path for folder in ("roles", "site.yml", "templates") for path in _below(folder)]
+    files = [
+        path
+        for folder in ("roles", "site.yml", "keystone.yml", "templates", "ledger/instance.py")
+        for path in _below(folder)
+    ]
     return digest([(path, (SOURCE / path).read_text()) for path in files])
 
 
@@ -69,7 +73,8 @@ def configure(places: Places, lab: Topology, release: str) -> None:
     with log.open("w") as output:
         words: list[str | Path] = [
             PROJECT / ".venv/bin/ansible-playbook", "--inventory", path,
-            "--extra-vars", f"@{places.keys / 'secrets.json'}", SOURCE / "site.yml",
+            "--extra-vars", f"@{places.keys / 'secrets.json'}",
+            SOURCE / ("site.yml" if lab.size == "full" else "keystone.yml"),
         ]  # fmt: skip
         done = subprocess.run(
             groups.inside(groups.group(places, groups.WORK), words),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import shutil
@@ -11,9 +12,9 @@ from labkit.places import Places
 from labkit.shell import run
 from labkit.topology import FULL, REGION, VIP
 
-PASSWORDS = (
-    "admin", "keystone", "glance", "placement", "nova", "ledger", "rabbitmq", "erlang_cookie", "vrrp",
-)  # fmt: skip
+PASSWORDS = ("admin", "keystone", "glance", "placement", "nova", "ledger", "rabbitmq", "erlang_cookie")
+# Keystone's keys for tokens and stored credentials: 32 bytes in URL-safe Base64 (its administrator guide, "Fernet")
+FERNET = ("fernet_staged", "fernet_primary", "credential_staged", "credential_primary")
 
 
 def generate(places: Places) -> None:
@@ -28,7 +29,8 @@ def generate(places: Places) -> None:
     (places.keys / "known_hosts").write_text("\n".join(known) + "\n")
     places.ssh_config.write_text(ssh_config(places))
     if not (places.keys / "secrets.json").exists():
-        made = {f"secret_{name}": secrets.token_hex(5 if name == "vrrp" else 16) for name in PASSWORDS}
+        made = {f"secret_{name}": secrets.token_hex(16) for name in PASSWORDS}
+        made |= {f"secret_{name}": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() for name in FERNET}
         _private(places.keys / "secrets.json", json.dumps(made))
 
 

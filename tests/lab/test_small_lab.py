@@ -1,0 +1,133 @@
+"""The small laboratory, booted for real: what it says, what it serves, and that nothing is left of it.
+
+Needs root and Debian's archive. It uses the laboratory's directory of this machine (``UNDERWAY_LAB``), so that layers
+are built once; a laboratory that is up is left alone, and the test says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from labkit.places import PROJECT, places
+from labkit.topology import SMALL, VIP
+
+pytestmark = pytest.mark.lab
+
+
+def lab(*words: str, timeout: float = 1200) -> str:
+    done = subprocess.run(
+        [PROJECT / "lab/run", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, f"lab/run {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def left() -> dict[str, list[str]]:
+    """What of a laboratory is on this machine."""
+    return {
+        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if str(places().top) in line],
+        "namespaces": [path.name for path in Path("/run/netns").glob("lab-*")] if Path("/run/netns").exists() else [],
+        "links": [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(("br-lab", "vl-"))],
+        "processes": [
+            path.name
+            for path in Path("/proc").iterdir()
+            if path.name.isdigit() and f"{places().hosts}".encode() in _command(path)
+        ],
+    }
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+NOTHING: dict[str, list[str]] = {"mounts": [], "namespaces": [], "links": [], "processes": []}
+
+
+@pytest.fixture(scope="module")
+def small(request: pytest.FixtureRequest) -> Iterator[str]:
+    if os.geteuid():
+        pytest.skip("NOT RUN: needs root, to boot hosts")
+    if (places().run / "lab.json").exists():
+        pytest.skip(f"NOT RUN: a laboratory is up in {places().top}, and is left alone; 'lab/run down' ends it")
+    request.addfinalizer(lambda: lab("down"))
+    yield lab("up", "--small")
+
+
+def healthy(patience: float = 30) -> int:
+    """Answers of Keystone behind the balancer until it says 200, or the time is over."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{VIP}:5000/healthcheck", timeout=10) as answer:
+                return int(answer.status)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def test_it_serves_keystone_and_says_what_it_took(small: str, record_property: Callable[[str, object], None]) -> None:
+    record_property("figures", f"lab: {small.strip().splitlines()[-2]}")
+    assert healthy() == 200
+    text = lab("status")
+    assert text.count(" active 2025.1") == 3
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_hosts_are_debian_of_their_own(small: str) -> None:
+    for host in SMALL.hosts:
+        name, system = lab("ssh", host.name, "hostname; systemctl is-system-running || true").split()[:2]
+        assert name == host.name
+        assert system in ("running", "starting", "degraded")
+
+
+def test_nothing_leads_out_of_the_network(small: str) -> None:
+    assert "default" not in lab("ssh", "c1", "ip route")
+
+
+def test_a_host_that_lost_its_power_comes_back_by_itself(small: str) -> None:
+    lab("halt", "c2")
+    assert healthy() == 200
+    lab("boot", "c2")
+    assert lab("ssh", "c2", "systemctl is-active mariadb keystone").split() == ["active", "active"]
+
+
+def test_a_restored_laboratory_has_forgotten_what_was_written(small: str) -> None:
+    lab("ssh", "c1", "touch /etc/written")
+    name = json.loads((places().run / "lab.json").read_text())["snapshot"]
+    lab("restore", name)
+    assert healthy() == 200
+    assert lab("ssh", "c1", "ls /etc/written || echo gone").split()[-1] == "gone"
+
+
+def test_down_after_a_kill_leaves_nothing_and_takes_nothing_else(small: str) -> None:
+    bystander = subprocess.Popen(["sleep", "600"])
+    began = subprocess.Popen(
+        [PROJECT / "lab/run", "restore", json.loads((places().run / "lab.json").read_text())["snapshot"]]
+    )
+    time.sleep(4)
+    began.send_signal(signal.SIGKILL)
+    began.wait()
+    lab("down")
+    assert left() == NOTHING
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+    assert "lab: down: ended 0 hosts" in lab("down")  # again: nothing to do
