@@ -66,16 +66,28 @@ def end(places: Places, names: Iterable[str], patience: float = 20) -> list[str]
             if time.monotonic() > deadline:
                 raise LabError(f"{name}: processes {left} do not end; see what holds them with 'ps', then try again")
             time.sleep(0.05)
-        _remove(tree)
+        _remove(tree, deadline)
     return ran
 
 
-def _remove(tree: Path) -> None:
-    if not tree.exists():
-        return
-    for path in sorted((path for path in tree.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts)):
-        path.rmdir()
-    tree.rmdir()
-    for parent in (tree.parent, tree.parent.parent):
-        if not any(path.is_dir() for path in parent.iterdir()):
-            parent.rmdir()
+def _remove(tree: Path, deadline: float) -> None:
+    """Remove a group, and those above it that have become empty; the kernel may take a moment to let go of it."""
+    for path in sorted(tree.rglob("*"), key=lambda path: -len(path.parts)):
+        if path.is_dir():
+            _remove_one(path, deadline)
+    for path in (tree, tree.parent, tree.parent.parent):
+        if path.exists() and not any(below.is_dir() for below in path.iterdir()):
+            _remove_one(path, deadline)
+
+
+def _remove_one(path: Path, deadline: float) -> None:
+    while True:
+        try:
+            path.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise LabError(f"{path}: the kernel does not let go of this control group; try again") from None
+            time.sleep(0.05)

@@ -36,13 +36,15 @@ def create(places: Places, lab: Topology, lowers: dict[str, Sequence[Path]]) -> 
 def _identity(upper: Path, host: Host) -> None:
     etc = upper / "etc"
     etc.mkdir(parents=True)
+    (etc / "resolv.conf").write_text("# nobody to ask: names stand in /etc/hosts\n")
     (etc / "hostname").write_text(f"{host.name}\n")
     (etc / "machine-id").write_text(f"{uuid.uuid5(uuid.NAMESPACE_DNS, f'{host.name}.underway-lab').hex}\n")
     units = etc / "systemd/system"
     units.mkdir(parents=True)
     (units / "lab-cold.target").write_text(
         "[Unit]\nDescription=SSH alone: the laboratory starts the rest in order\n"
-        "Requires=basic.target\nWants=ssh.service getty.target\nAfter=basic.target\nAllowIsolate=yes\n"
+        "Requires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n"
+        "Wants=ssh.service dbus.service systemd-logind.service systemd-user-sessions.service\n"
     )
 
 

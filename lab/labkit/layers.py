@@ -36,6 +36,7 @@ apt-get update -q
 apt-get install -y -q --no-install-recommends "$@"
 apt-get clean
 rm -rf /var/lib/apt/lists/* /var/lib/mysql /etc/ssh/ssh_host_*
+for unit in $DISABLED; do systemctl disable "$unit" || echo "there is no $unit"; done
 mkdir -p /opt/os /opt/current /srv/venvs /var/log/journal
 install -d -o mysql -g mysql -m 755 /var/lib/mysql
 """
@@ -59,8 +60,8 @@ def nspawn(
     """
     words = [
         "systemd-nspawn", "--quiet", "--keep-unit", "--register=no", f"--directory={root}", "--as-pid2",
-        "--resolv-conf=replace-host", "--timezone=off", "--link-journal=no", "--console=pipe",
-        "--bind-ro=/etc/ssl/certs/ca-certificates.crt", *options,
+        "--resolv-conf=bind-host", "--timezone=off", "--link-journal=no", "--console=pipe",
+        *options,
         *(f"--setenv={name}={value}" for name, value in (environment or {}).items()),
         "--", *command,
     ]  # fmt: skip
@@ -95,9 +96,8 @@ def services(places: Places) -> list[Path]:
         refuse = root / "usr/sbin/policy-rc.d"  # invoke-rc.d asks it whether a package may start its service
         refuse.write_text("#!/bin/sh\nexit 101\n")
         refuse.chmod(0o755)
-        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        quiet = {"DEBIAN_FRONTEND": "noninteractive", "DISABLED": " ".join(DISABLED)}
         nspawn(places, root, "/bin/sh", "-c", PREPARE, "prepare", *PACKAGES, environment=quiet)
-        nspawn(places, root, "systemctl", "disable", *DISABLED)
         nspawn(places, root, "systemctl", "mask", *MASKED)
         refuse.unlink()
         unmount_below(made)
