@@ -78,7 +78,8 @@ def _install(places: Places, release: str, below: Sequence[Path], made: Path) ->
     options = [
         "--read-only", "--tmpfs=/srv:mode=755", f"--bind={here}:/opt/os", f"--bind={cache}:/srv/uv-cache",
         # the authorities that this machine trusts, for the package index it uses
-        "--bind-ro=/etc/ssl/certs/ca-certificates.crt", f"--bind-ro={uv}:/srv/uv", f"--bind-ro={lock_of(release)}:/srv/lock.txt",
+        "--bind-ro=/etc/ssl/certs/ca-certificates.crt",
+        f"--bind-ro={uv}:/srv/uv", f"--bind-ro={lock_of(release)}:/srv/lock.txt",
     ]  # fmt: skip
     nspawn(places, root, "/srv/uv", "venv", "--quiet", "--python", "/usr/bin/python3", inside,
            options=options, environment=settings)  # fmt: skip
