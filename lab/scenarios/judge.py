@@ -1,0 +1,93 @@
+"""Whether an upgrade did what was promised, each sentence from what was seen: of the report, of the cloud, of hosts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from labkit.errors import LabError
+from labkit.places import Places
+from labkit.remote import on
+from labkit.topology import Topology
+from scenarios.witness import Seen
+
+REQUESTS = 10_000
+SERVICE_VERSION = {"2025.1": 68, "2025.2": 70, "2026.1": 72, "2026.2": 74}
+"""``SERVICE_VERSION`` of nova/objects/service.py of each release."""
+NOVA = "runuser -u stack -- /opt/current/nova-conductor/bin/nova-manage db online_data_migrations --max-count 50"
+LEDGER = "runuser -u stack -- /opt/current/ledger/bin/ledger-manage check"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that was looked at: whether it is as promised, and what was seen."""
+
+    good: bool
+    text: str
+
+
+def judge(
+    places: Places, lab: Topology, report: dict[str, Any], before: Seen, after: Seen, target: str
+) -> list[Verdict]:
+    """Everything that must be true after an upgrade in which nothing may fail."""
+    return [*of_report(report), *of_cloud(places, lab, before, after, target, report)]
+
+
+def of_report(report: dict[str, Any]) -> Iterator[Verdict]:
+    """Requests, failures, and whether each failure has a cause."""
+    yield Verdict(report["verdict"] == "done", f"verdict: {report['verdict']}")
+    yield Verdict(report["requests"] > REQUESTS, f"{report['requests']:,} requests (wanted more than {REQUESTS:,})")
+    yield Verdict(report["failed"] == 0, f"{report['failed']:,} failed, longest outage {report['longest'] or 0:.1f} s")
+    users = [outage for outage in report["outages"] if not outage["host"]]
+    for outage in users:
+        said = outage["cause"] or outage["attribution"]
+        yield Verdict(
+            False, f"{outage['label']} {outage['probe']} {outage['length']:.1f} s: {said}: {outage['errors']}"
+        )
+    ask = [probe for probe in report["probes"] if not probe["host"]]
+    late = [probe["probe"] for probe in ask if probe["end"] < report["ended"] - 60]
+    yield Verdict(not late, f"{len(ask)} probes asked to the end{': not ' + ', '.join(late) if late else ''}")
+
+
+def of_cloud(
+    places: Places, lab: Topology, before: Seen, after: Seen, target: str, report: dict[str, Any]
+) -> Iterator[Verdict]:
+    """What the services themselves say."""
+    kept = after.server == before.server and after.server.status == "ACTIVE"
+    yield Verdict(kept, f"the server made before: {after.server} (before: {before.server})")
+    version = SERVICE_VERSION[target]
+    old = {name: found for name, found in after.services.items() if found != version}
+    yield Verdict(
+        not old, f"{len(after.services)} service records of Nova on version {version}; others: {old or 'none'}"
+    )
+    yield Verdict(after.instances == before.instances, f"{len(after.instances)} workload processes are the same ones")
+    first = lab.of("controller")[0].name
+    yield _command(places, first, NOVA, "online data migrations of Nova are finished")
+    yield _command(places, first, LEDGER, "nothing is due in the ledger's schema")
+    yield Verdict(after.old == before.old, f"entries that the ledger had before: {after.old}")
+    [entry] = [probe for probe in report["probes"] if probe["probe"] == "entry"]
+    made, good = int(str(after.probed["entries"])), entry["requests"] - entry["failed"]
+    right = made >= good and Decimal(str(after.probed["amount"])) == made * Decimal("1.25")
+    yield Verdict(right, f"entries made meanwhile: {made}, acknowledged: {good}, their sum: {after.probed['amount']}")
+    for host in (*lab.of("controller"), *lab.of("compute")):
+        links = on(places, host.name, "readlink /opt/current/* | sort -u").split()
+        yield Verdict(links == [f"/opt/os/{target}"], f"{host.name}: its units run from {', '.join(links)}")
+
+
+def _command(places: Places, host: str, command: str, what: str) -> Verdict:
+    try:
+        on(places, host, command)
+    except LabError as error:
+        return Verdict(False, f"not so: {what}: {error}")
+    return Verdict(True, what)
+
+
+def read(home: Path) -> dict[str, Any]:
+    """The report of the only run in an operator's directory."""
+    [path] = home.glob(".underway/runs/*/report.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found

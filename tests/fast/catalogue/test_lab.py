@@ -1,0 +1,62 @@
+"""The laboratory's cluster file and releases, rendered from its facts as ``lab/run scenario`` does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labkit.topology import FULL, RELEASES, VERSIONS
+from scenarios.site import Facts, render
+from underway.config.load import Inputs, load
+from underway.core.planner import build_plan
+from underway.errors import Refused
+
+FACTS = Facts("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222")
+HOPS = [("2025.1", "2025.2"), ("2025.2", "2026.1"), ("2026.1", "2026.2"), ("2025.1", "2026.1")]
+
+
+def lab(directory: Path, release: str, *, naive: bool = False) -> Inputs:
+    secrets = directory / "secrets"
+    secrets.mkdir(exist_ok=True)
+    for name in ("admin", "ledger", "rabbitmq"):
+        (secrets / name).write_text("x")
+    (directory / "cluster.yaml").write_text(render(FULL, release, FACTS, secrets, naive=naive))
+    return load(directory / "cluster.yaml")
+
+
+@pytest.mark.parametrize(("source", "target"), HOPS)
+@pytest.mark.parametrize("naive", [False, True], ids=["drained", "naive"])
+def test_every_hop_is_planned(tmp_path: Path, source: str, target: str, naive: bool) -> None:
+    inputs = lab(tmp_path, source, naive=naive)
+    # what the ledger is given during the upgrade must still be there after it, so nothing deletes it
+    assert [problem.field for problem in inputs.problems] == ["probes.entry.access"]
+    plan = build_plan(inputs.cluster, inputs.catalogue, target, digests=inputs.digests)
+    assert {"control", "data", "finalize", "migrate", "contract"} <= {stage.kind for stage in plan.stages}
+
+
+def test_a_release_that_is_jumped_over_wrongly_is_refused(tmp_path: Path) -> None:
+    inputs = lab(tmp_path, "2025.1")
+    with pytest.raises(Refused, match=r"2026\.2 cannot be reached from 2025\.1 .*: it supports jumps from 2026\.1"):
+        build_plan(inputs.cluster, inputs.catalogue, "2026.2", digests=inputs.digests)
+
+
+def test_naive_is_the_same_plan_with_draining_and_waiting_off(tmp_path: Path) -> None:
+    plans = []
+    for naive in (False, True):
+        inputs = lab(tmp_path, "2025.1", naive=naive)
+        plans.append(build_plan(inputs.cluster, inputs.catalogue, "2026.1", digests=inputs.digests))
+    drained, loop = plans
+    assert loop.stages == drained.stages
+    assert loop.steps == drained.steps
+    assert loop.settings == {**drained.settings, "openstack_drain": False, "openstack_wait": False}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_versions_are_those_that_the_environments_are_built_from(tmp_path: Path, release: str) -> None:
+    said = lab(tmp_path, "2025.1").catalogue.releases[release].services
+    built = VERSIONS[release]
+    assert said["keystone"] == built["keystone"]
+    assert said["glance"] == built["glance"]
+    assert said["placement"] == built["openstack-placement"]
+    assert {said[name] for name in said if name.startswith("nova")} == {built["nova"]}

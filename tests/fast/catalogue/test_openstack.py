@@ -1,0 +1,218 @@
+"""The shipped catalogue: it validates without a warning, plans in the right order, and refuses as it says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from underway.config import shipped
+from underway.config.load import Inputs, load
+from underway.core.model.plan import Plan
+from underway.core.planner import build_plan
+
+HOME = shipped.HOME / "openstack"
+SERVICES = sorted(path.stem for path in HOME.glob("*.yaml"))
+CONTROL = (
+    "environment, mariadb, rabbitmq, memcached, keystone, glance, placement, nova, nova-conductor, nova-scheduler, "
+    "nova-api"
+)
+RELEASE = 'release: "2026.1"\nsupports: ["2025.2", "2025.1"]\n'
+APART = f"""\
+cluster: cloud
+release: "2025.1"
+catalogue: [openstack]
+roles:
+  balancer: {{services: [haproxy]}}
+  controller: {{services: [{CONTROL}], after: [balancer]}}
+  compute: {{services: [environment, nova-compute], limit: 2, after: [controller]}}
+hosts:
+  lb1: {{role: balancer}}
+  lb2: {{role: balancer}}
+  c1: {{role: controller}}
+  c2: {{role: controller}}
+  c3: {{role: controller}}
+  n1: {{role: compute}}
+  n2: {{role: compute}}
+  n3: {{role: compute}}
+  n4: {{role: compute}}
+"""
+ALL_IN_ONE = f"""\
+cluster: box
+release: "2025.1"
+catalogue: [openstack]
+roles:
+  all-in-one: {{services: [haproxy, {CONTROL}, nova-compute]}}
+hosts:
+  box: {{role: all-in-one}}
+policy: {{allow_full_outage: true}}
+"""
+
+
+def inputs(directory: Path, cluster: str) -> Inputs:
+    (directory / "releases").mkdir(exist_ok=True)
+    (directory / "releases/2026.1.yaml").write_text(RELEASE)
+    (directory / "cluster.yaml").write_text(cluster)
+    return load(directory / "cluster.yaml")
+
+
+def planned(directory: Path, cluster: str) -> Plan:
+    found = inputs(directory, cluster)
+    return build_plan(found.cluster, found.catalogue, "2026.1", digests=found.digests)
+
+
+def order(plan: Plan, stages: Iterable[str], phase: str) -> list[str]:
+    """Services in the order in which their steps of a phase are done, as the plan lists passes and legs."""
+    steps = [
+        plan.steps[step]
+        for stage in plan.stages
+        if stage.kind in stages
+        for name in stage.passes
+        for leg in plan.passes[name].legs
+        for step in leg.steps
+    ]
+    return list(dict.fromkeys(step.service for step in steps if step.phase == phase))
+
+
+@pytest.mark.parametrize("cluster", [APART, ALL_IN_ONE], ids=["apart", "all-in-one"])
+def test_it_validates_without_a_warning(tmp_path: Path, cluster: str) -> None:
+    found = inputs(tmp_path, cluster)
+    assert [str(problem) for problem in found.problems] == []
+    assert sorted(found.catalogue.services) == SERVICES
+
+
+@pytest.mark.parametrize("cluster", [APART, ALL_IN_ONE], ids=["apart", "all-in-one"])
+def test_conductor_then_scheduler_then_api_then_compute(tmp_path: Path, cluster: str) -> None:
+    plan = planned(tmp_path, cluster)
+    nova = [name for name in order(plan, ("control", "data"), "upgrade") if name.startswith("nova")]
+    assert nova == ["nova-conductor", "nova-scheduler", "nova-api", "nova-compute"]
+    again = [name for name in order(plan, ("finalize",), "finalize") if name.startswith("nova")]
+    assert again == ["nova", "nova-conductor", "nova-scheduler", "nova-api", "nova-compute"]
+
+
+def test_no_api_is_new_before_every_conductor_is(tmp_path: Path) -> None:
+    plan = planned(tmp_path, APART)
+    [control] = [stage for stage in plan.stages if stage.kind == "control"]
+    visits = {name: plan.passes[name] for name in control.passes if plan.passes[name].role == "controller"}
+    upgraded = [
+        [name for name in work.services if name in ("placement", "nova-conductor", "nova-scheduler", "nova-api")]
+        for work in visits.values()
+    ]
+    assert upgraded == [["placement"], ["nova-conductor", "nova-scheduler"], ["nova-api"]]
+    assert plan.passes["control/controller.3"].why == (
+        "visit 3 of 3, because nova-api comes after nova-conductor on every host"
+    )
+    assert [edge.before for edge in plan.passes["control/controller.3"].after] == ["control/controller.2"]
+
+
+def test_schemas_grow_before_anything_stops_and_shrink_at_the_very_end(tmp_path: Path) -> None:
+    plan = planned(tmp_path, APART)
+    assert [stage.kind for stage in plan.stages] == [
+        "preflight", "prepare", "expand", "control", "data", "finalize", "migrate", "contract", "verify",
+    ]  # fmt: skip
+    assert [stage.kind for stage in plan.stages if stage.point_of_no_return] == ["finalize"]
+    expand = [step.id for step in plan.steps.values() if step.phase == "expand" and step.service == "nova"]
+    assert expand == [
+        "nova.expand.ask-the-new-release-whether-it-can-take-over",
+        "nova.expand.add-what-the-new-release-needs-to-the-api-database",
+        "nova.expand.add-what-the-new-release-needs-to-the-databases-of-the-cells",
+    ]
+
+
+def test_restarts_at_the_point_of_no_return_are_drained_and_keep_to_the_limits(tmp_path: Path) -> None:
+    plan = planned(tmp_path, APART)
+    [finalize] = [stage for stage in plan.stages if stage.kind == "finalize"]
+    assert [plan.passes[name].hosts for name in finalize.passes] == [
+        ("c1",), ("c1",), ("c2",), ("c3",), ("c1",), ("c2",), ("c3",), ("n1", "n2"), ("n3", "n4"),
+    ]  # fmt: skip
+    assert plan.passes[finalize.passes[0]].services == ("nova",)  # the proof, before anything is restarted
+    api = plan.passes["finalize/controller.4"]
+    assert [leg.on for leg in api.legs] == ["lb1", "lb2", "", "lb1", "lb2"]
+
+
+def test_every_upgrade_can_be_rolled_back(tmp_path: Path) -> None:
+    plan = planned(tmp_path, APART)
+    undone = {plan.steps[step].service for steps in plan.rollback.values() for step in steps}
+    restarted = {step.service for step in plan.steps.values() if "restart-on-the-new-release" in step.id}
+    assert undone == restarted == {
+        "keystone", "glance", "placement", "nova-conductor", "nova-scheduler", "nova-api", "nova-compute",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_file_names_its_schema_and_its_sources(name: str) -> None:
+    text = (HOME / f"{name}.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=../../schemas/service.schema.json\n# ")
+
+
+def exit_codes() -> dict[str, object]:
+    """Steps that ask a tool, with what they take for good."""
+    found = {}
+    for name in SERVICES:
+        for phase, spec in yaml.safe_load((HOME / f"{name}.yaml").read_text()).get("phases", {}).items():
+            for step in spec["steps"] if isinstance(spec, dict) else spec:
+                for task in step["tasks"]:
+                    if "failed_when" in task and "rc" in str(task["failed_when"]):
+                        found[f"{name}.{phase}: {task['name']}"] = task["failed_when"]
+    return found
+
+
+def test_upgrade_checks_pass_with_warnings_and_fail_otherwise() -> None:
+    checks = {name: text for name, text in exit_codes().items() if "upgrade check" in name}
+    assert len(checks) == 4
+    assert all(re.fullmatch(r"\w+\.rc not in \[0, 1\]", str(text)) for text in checks.values())
+
+
+def scripts() -> dict[str, str]:
+    return {
+        name: text
+        for name, text in yaml.safe_load((HOME / "nova.yaml").read_text())["vars"].items()
+        if isinstance(text, str) and "import" in text
+    }
+
+
+def test_scripts_are_programs_and_no_templates() -> None:
+    assert set(scripts()) == {"nova_fleet", "nova_portions"}
+    for text in scripts().values():
+        ast.parse(text)
+        assert not re.search(r"\{\{|\{%|\{#", text)
+
+
+def portions(directory: Path, codes: list[int], url: str = "", limit: str = "1") -> subprocess.CompletedProcess[str]:
+    """Run the script of online migrations with a tool that ends with these codes, one after another."""
+    left = directory / "codes"
+    left.write_text(json.dumps(codes))
+    tool = directory / "tool.py"
+    tool.write_text(
+        "import json, pathlib, sys\n"
+        f"left = pathlib.Path({str(left)!r})\n"
+        "codes = json.loads(left.read_text())\n"
+        "left.write_text(json.dumps(codes[1:]))\n"
+        "sys.exit(codes[0])\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-", url, limit, sys.executable, str(tool)],
+        input=scripts()["nova_portions"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("codes", "last", "done"),
+    [([0], 0, 1), ([1, 1, 0], 0, 3), ([1, 2, 0], 2, 2), ([127], 127, 1)],
+)
+def test_migrations_go_on_while_there_is_more_and_stop_at_a_failure(
+    tmp_path: Path, codes: list[int], last: int, done: int
+) -> None:
+    ran = portions(tmp_path, codes)
+    assert (ran.returncode, ran.stdout) == (last, f"{done} portions, 0 pauses: exit code {last}\n")
