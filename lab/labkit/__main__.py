@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from labkit.errors import LabError
 from labkit.places import places
 from labkit.shell import say
 from labkit.topology import FIRST_RELEASE, RELEASES
+from scenarios import SCENARIOS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -105,6 +107,19 @@ def mend(host: str) -> None:
 def lock(release: str, constraints: Path) -> None:
     """Write the lock file of RELEASE under upstream's constraints for it."""
     say(f"wrote {locks.write(release, constraints)}")
+
+
+@lab.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("name", default="")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def scenario(name: str, words: tuple[str, ...]) -> None:
+    """Upgrade the laboratory as NAME says, and judge it. Without NAME: which there are."""
+    if not name:
+        print("\n".join(f"{one}  {what}" for one, what in SCENARIOS.items()))
+        return
+    if name not in SCENARIOS:
+        raise LabError(f"no scenario is named {name!r}; there are: {', '.join(SCENARIOS)}")
+    os.execv(sys.executable, [sys.executable, "-m", f"scenarios.{name}", *words])
 
 
 def main() -> int:
