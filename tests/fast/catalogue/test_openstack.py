@@ -56,11 +56,15 @@ policy: {{allow_full_outage: true}}
 """
 
 
-def inputs(directory: Path, cluster: str) -> Inputs:
+def written(directory: Path, cluster: str) -> Path:
     (directory / "releases").mkdir(exist_ok=True)
     (directory / "releases/2026.1.yaml").write_text(RELEASE)
     (directory / "cluster.yaml").write_text(cluster)
-    return load(directory / "cluster.yaml")
+    return directory / "cluster.yaml"
+
+
+def inputs(directory: Path, cluster: str) -> Inputs:
+    return load(written(directory, cluster))
 
 
 def planned(directory: Path, cluster: str) -> Plan:
