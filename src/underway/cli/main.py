@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "planning:export",
     "upgrade": "running:upgrade",
     "rollback": "running:rollback",
+    "check": "checking:check",
     "status": "showing:status",
     "report": "showing:report",
     "log": "showing:log",

@@ -16,6 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from underway.config import names
+from underway.config.checkfiles import SuiteFile
 from underway.config.fragment import Fragment
 from underway.config.names import Wrong
 from underway.config.probefiles import ProbeFile, ServiceProbeFile
@@ -183,6 +184,9 @@ class ClusterFile(Fragment):
     hosts: dict[HostName, HostFile] = Field(description="The hosts, by name.")
     policy: PolicyFile = Field(default_factory=PolicyFile, description="Rules over all hosts of a run.")
     probes: dict[ProbeName, ProbeFile] = Field(default={}, description="What is asked during the upgrade, by name.")
+    checks: dict[ProbeName, SuiteFile] = Field(
+        default={}, description="What 'underway check' runs before, during and after an upgrade, by name."
+    )
     settings: Vars = Field(default={}, description="The cluster's configuration: variables for all tasks.")
 
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from underway.config import build, probes, shipped
 from underway.config.catalogue import check_needs, check_release, check_service, check_use
+from underway.config.checks import Checks
 from underway.config.crosscheck import Known, check_cluster, known_of
 from underway.config.documents import ClusterFile, ReleaseFile, ServiceFile
 from underway.config.faults import examine
@@ -19,6 +20,7 @@ from underway.config.names import Wrong
 from underway.config.paths import inside, root_of
 from underway.config.reading import MAX_BYTES, MAX_SMALL_BYTES, read
 from underway.config.words import one_of, shown, shown_path
+from underway.core.model.check import Suite
 from underway.core.model.cluster import Cluster, Probe
 from underway.core.model.service import Catalogue
 from underway.errors import FileProblems, Problem
@@ -35,6 +37,7 @@ class Inputs:
 
     ``digests``: SHA-256 by part of the input (cluster, catalogue, groups, hosts, policy, probes, releases, roles,
     settings). ``problems``: warnings only. ``directory``: where the cluster's file lies, absolute.
+    ``checks``: the suites of ``underway check``; no plan depends on them.
     """
 
     cluster: Cluster
@@ -42,6 +45,7 @@ class Inputs:
     digests: dict[str, str]
     problems: tuple[Problem, ...] = ()
     directory: Path = Path()
+    checks: dict[str, Suite] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -88,8 +92,9 @@ def load(path: Path | str) -> Inputs:
     problems = _ordered(files)
     if whole is None or _errors(problems):
         raise FileProblems(problems)
-    cluster, catalogue = whole
-    return Inputs(cluster, catalogue, build.digests_of(cluster, catalogue), tuple(problems), files.base.resolve())
+    cluster, catalogue, suites = whole
+    digests = build.digests_of(cluster, catalogue)
+    return Inputs(cluster, catalogue, digests, tuple(problems), files.base.resolve(), suites)
 
 
 def _errors(problems: Iterable[Problem]) -> bool:
@@ -303,13 +308,16 @@ def _probes(files: _Files) -> tuple[dict[str, Probe], dict[str, dict[str, Probe]
 
 def _build(
     files: _Files, named: dict[str, Probe], templates: dict[str, dict[str, Probe]]
-) -> tuple[Cluster, Catalogue] | None:
+) -> tuple[Cluster, Catalogue, dict[str, Suite]] | None:
     assert files.cluster is not None and files.cluster.fragment is not None
     written = files.cluster.fragment
     cluster = build.build_cluster(written, files.base, named)
     services = _services(files)
     expanded, problems = build.expand_probes(written, cluster.hosts, services, templates, _used(files))
     files.problems += problems
+    checks = Checks(files.cluster.doc, files.base, cluster.hosts, cluster.roles)
+    suites = checks.build(written.checks)
+    files.problems += checks.problems
     catalogue = Catalogue(
         services={name: build.build_service(service) for name, (_, service) in sorted(services.items())},
         releases={
@@ -318,9 +326,9 @@ def _build(
             if file.fragment is not None
         },
     )
-    if not expanded:
-        return cluster, catalogue
-    return build.build_cluster(written, files.base, {**named, **expanded}), catalogue
+    if expanded:
+        cluster = build.build_cluster(written, files.base, {**named, **expanded})
+    return cluster, catalogue, suites
 
 
 def _ordered(files: _Files) -> list[Problem]:

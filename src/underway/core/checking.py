@@ -32,9 +32,10 @@ class Finding:
 class Verdict:
     """What a run of checks means.
 
-    ``regressions`` passed before and do not now (also those that were skipped or are no longer there). ``failures`` are new:
-    nothing is known of them from before. ``still`` failed before as well. ``known`` are on the suite's list for this
-    release. ``mended`` pass now. ``problems`` are suites that could not be run. ``skipped`` and ``passed`` are counts.
+    ``regressions`` passed before and do not now (also those that were skipped or are no longer there). ``failures``
+    are new: nothing is known of them from before. ``still`` failed before as well. ``known`` are on the suite's list
+    for this release. ``mended`` pass now. ``problems`` are suites that could not be run. ``skipped`` and ``passed``
+    are counts.
     """
 
     regressions: tuple[Finding, ...]

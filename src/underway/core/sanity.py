@@ -55,25 +55,17 @@ class Broken:
 def broken(looks: Sequence[Look], steps: Iterable[StepRow]) -> tuple[Broken, ...]:
     """Each resource that began to fail, with the step after which it did.
 
-    Steps that ended between the two looks come first: a resource that one of them broke is found by the next look. Where
-    none did, those that were at work. One step: caused; several: shared, all are named; none: unattributed.
+    Steps that ended between the two looks come first: a resource that one of them broke is found by the next look.
+    Where none did, those that were at work. One step: caused; several: shared, all are named; none: unattributed.
     """
     rows = list(steps)
     found: list[Broken] = []
-    good: dict[str, float] = {}
-    bad: set[str] = set()
-    before: float | None = None
+    before: Look | None = None
     for look in sorted(looks, key=lambda one: one.start):
         for id_, text in look.failed.items():
-            if id_ not in bad:
-                bad.add(id_)
-                found.append(_tie(id_, text, good.get(id_, before), look, rows))
-        bad &= set(look.failed)
-        for id_ in list(good):
-            if id_ not in look.failed:
-                good[id_] = look.start
-        before = look.start
-        good = {**good, **{id_: good[id_] for id_ in good}}
+            if before is None or id_ not in before.failed:
+                found.append(_tie(id_, text, before.start if before is not None else None, look, rows))
+        before = look
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from underway.config import documents, probefiles
+from underway.config import checkfiles, documents, probefiles
 from underway.config.fragment import Fragment
 from underway.config.load import Inputs, load
 from underway.errors import FileProblems
@@ -76,6 +76,11 @@ PLACES: dict[type[Fragment], str] = {
     probefiles.AmqpFile: "### probes",
     probefiles.MysqlFile: "### probes",
     probefiles.CleanupFile: "### probes",
+    checkfiles.SuiteFile: "### checks",
+    checkfiles.TempestFile: "### checks",
+    checkfiles.TestinfraFile: "### checks",
+    checkfiles.ResourceFile: "### checks",
+    checkfiles.JavelinFile: "### checks",
     documents.ServiceFile: "## services/*.yaml",
     documents.PhaseFile: "### Phases and steps",
     documents.StepFile: "### Phases and steps",
@@ -95,7 +100,7 @@ def test_every_key_has_its_row(kind: type[Fragment]) -> None:
 
 def test_no_model_is_forgotten() -> None:
     """AuthFile is described with KeystoneFile, ServiceProbeFile with ProbeFile."""
-    named = [*vars(documents).values(), *vars(probefiles).values()]
+    named = [*vars(documents).values(), *vars(probefiles).values(), *vars(checkfiles).values()]
     kinds = {one for one in named if isinstance(one, type) and issubclass(one, Fragment)}
     assert kinds - set(PLACES) == {Fragment, probefiles.AuthFile, probefiles.ServiceProbeFile}
 

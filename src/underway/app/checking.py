@@ -1,0 +1,260 @@
+"""``underway check``: suites and resources, run and kept, compared and tied to the steps of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from underway.app.place import Session
+from underway.app.reporting import summary_of
+from underway.checks.suites.base import Around
+from underway.checks.suites.resource import ResourceProgram
+from underway.checks.suites.run import run_suite
+from underway.config.load import Inputs
+from underway.core import checking, sanity
+from underway.core.model.base import canonical, decode
+from underway.core.model.check import CheckRun, Look, Moment, ResourceRecord, Suite, SuiteResult
+from underway.core.model.state import RunRecord
+from underway.core.nearest import nearest
+from underway.core.rows import StepRow
+from underway.errors import InputError, RecordInvalid
+
+KINDS_THAT_STAY = ("resource", "javelin")
+
+POLL = 1.0
+"""Seconds between two looks at the journals of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A run of checks, what it was compared with, and what follows."""
+
+    checks: CheckRun
+    before: CheckRun | None
+    verdict: checking.Verdict
+    broken: tuple[sanity.Broken, ...] = ()
+
+
+class Shelf:
+    """Where results of checks are kept, one file each; and what resources were left by the last run."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def logs(self, id_: str) -> Path:
+        """The directory for what the programs of one run of checks say."""
+        found = self._directory / f"{id_}.logs"
+        found.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return found
+
+    def save(self, suite: str) -> Path:
+        """The directory in which a resource remembers."""
+        return self._directory / "saved" / suite
+
+    def put(self, checks: CheckRun) -> Path:
+        """Keep a run of checks."""
+        path = self._directory / f"{checks.id}.json"
+        _write(path, canonical(checks))
+        return path
+
+    def all(self) -> list[CheckRun]:
+        """Every run that is kept, oldest first. Raises RecordInvalid for a file of another kind."""
+        found = []
+        for path in self._directory.glob("*.json"):
+            try:
+                found.append(decode(path.read_bytes(), CheckRun))
+            except ValueError as error:
+                raise RecordInvalid(f"{path}: expected results of checks: {error}") from None
+        return sorted(found, key=lambda one: one.started)
+
+    def get(self, id_: str) -> CheckRun:
+        """One run. Raises InputError for an id that is not there."""
+        every = {one.id: one for one in self.all()}
+        if id_ not in every:
+            raise InputError(f"there are no checks {id_!r}{nearest(id_, every)}")
+        return every[id_]
+
+    def record(self, suite: str) -> ResourceRecord | None:
+        """What the last run left of a resource."""
+        try:
+            return decode((self.save(suite) / "record").read_bytes(), ResourceRecord)
+        except FileNotFoundError:
+            return None
+
+    def leave(self, suite: str, record: ResourceRecord) -> None:
+        """Remember what this run left of a resource."""
+        _write(self.save(suite) / "record", canonical(record))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.touch(mode=0o600)
+    fresh.write_bytes(data)
+    fresh.replace(path)
+
+
+def shelf_of(session: Session) -> Shelf:
+    """The shelf of a cluster's state directory."""
+    return Shelf(session.place.state / "checks")
+
+
+def choose(inputs: Inputs, names: Sequence[str], moment: Moment) -> list[Suite]:
+    """The suites of a moment, or those that are named. Raises InputError for names that are not there, and for none."""
+    for name in names:
+        if name not in inputs.checks:
+            raise InputError(f"there is no check {name!r}{nearest(name, inputs.checks)} (checks of cluster.yaml)")
+    found = [suite for name, suite in inputs.checks.items() if (name in names if names else moment in suite.when)]
+    if not found:
+        raise InputError(f"cluster.yaml has no checks for {moment!r} (add 'checks', or name one with --suite)")
+    return found
+
+
+def release_of(session: Session, inputs: Inputs) -> str:
+    """The release that the cluster runs: where the last run that is over led to, unless the file says another."""
+    run = _latest(session)
+    stated = inputs.cluster.release
+    if run is None or run.state != "done" or stated not in (run.source, run.target):
+        return stated
+    return run.target if run.mode == "upgrade" else run.source
+
+
+def _latest(session: Session) -> RunRecord | None:
+    try:
+        return session.current()
+    except InputError:
+        return None
+
+
+class Checks:
+    """Runs suites at one moment. ``say`` is told what is done."""
+
+    def __init__(self, session: Session, inputs: Inputs, release: str, say: Callable[[str], None]) -> None:
+        self._session = session
+        self._inputs = inputs
+        self._release = release
+        self._say = say
+        self._shelf = shelf_of(session)
+
+    def run(self, moment: Moment, suites: Sequence[Suite], *, follow: bool = False) -> Judged:
+        """Run the suites once; ``follow``: then look at the resources after each step of the run, until it is over."""
+        now = self._session.clock.now
+        started = now()
+        id_ = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started))}-{moment}"
+        around = Around(self._release, self._shelf.logs(id_), now)
+        results = []
+        for suite in suites:
+            self._say(f"{suite.name} ({suite.kind})")
+            if suite.kind in KINDS_THAT_STAY:
+                results.append(self._resource(suite, moment, around))
+            else:
+                results.append(run_suite(suite, around))
+        run = _latest(self._session)
+        staying = [suite for suite in suites if suite.kind in KINDS_THAT_STAY]
+        looks: tuple[Look, ...] = ()
+        broken: tuple[sanity.Broken, ...] = ()
+        if moment == "during" and staying and run is not None:
+            first = _look(started, now(), results)
+            looks = (first, *(self._follow(run, staying, around, first) if follow else ()))
+            broken = sanity.broken(looks, self._steps(run))
+        checks = CheckRun(
+            id=id_,
+            cluster=self._inputs.cluster.name,
+            moment=moment,
+            release=self._release,
+            run=run.id if run is not None else "",
+            by=self._session.place.operator,
+            started=started,
+            ended=now(),
+            suites=tuple(results),
+            looks=looks,
+        )
+        before = self._earlier(checks)
+        self._shelf.put(checks)
+        return Judged(checks, before, checking.judge(checks, before, self._inputs.checks), broken)
+
+    def _earlier(self, checks: CheckRun) -> CheckRun | None:
+        """The latest checks before the upgrade, which those during and after it are compared with."""
+        if checks.moment == "before":
+            return None
+        found = [one for one in self._shelf.all() if one.moment == "before" and one.started < checks.started]
+        return found[-1] if found else None
+
+    def _resource(self, suite: Suite, moment: Moment, around: Around) -> SuiteResult:
+        """One of the three cases of the sanity run; during an upgrade it is only looked at."""
+        record = self._shelf.record(suite.name)
+        program = self._program(suite, around)
+        if moment == "during":
+            if record is None or not record.present:
+                return SuiteResult(
+                    suite=suite.name, kind=suite.kind, problem="it was never made (run 'underway check run before')"
+                )
+            return program.call(sanity.DURING)
+        case = sanity.case_of(record, self._release)
+        self._say(f"  {_CASES[case]}")
+        result = program.call(sanity.VERBS[case])
+        good = not result.problem and all(one.outcome != "failed" for one in result.cases)
+        if good or case == "first":
+            # a first run that failed may have made half of it: it is there, and will be looked at again
+            present = case != "upgraded"
+            self._shelf.leave(
+                suite.name, ResourceRecord(release=self._release, present=present, at=self._session.clock.now())
+            )
+        return result
+
+    def _program(self, suite: Suite, around: Around) -> ResourceProgram:
+        return ResourceProgram(suite, self._shelf.save(suite.name), around.logs, self._release)
+
+    def _follow(self, run: RunRecord, suites: Sequence[Suite], around: Around, first: Look) -> Iterable[Look]:
+        """A look after each step that ended, until the run is over; one more then."""
+        seen = _ended(self._steps(run))
+        failed = set(first.failed)
+        over = False
+        while not over:
+            over = self._session.repository.snapshot(run.id).run.state in ("done", "aborted")
+            ended = _ended(self._steps(run))
+            if ended == seen and not over:
+                time.sleep(POLL)
+                continue
+            seen = ended
+            start = self._session.clock.now()
+            results = [self._program(suite, around).call(sanity.DURING) for suite in suites]
+            look = _look(start, self._session.clock.now(), results)
+            for id_ in sorted(set(look.failed) - failed):
+                self._say(f"  {id_}: {look.failed[id_]}")
+            failed = set(look.failed)
+            yield look
+
+    def _steps(self, run: RunRecord) -> tuple[StepRow, ...]:
+        return summary_of(self._session, run.id).steps
+
+
+_CASES: Mapping[sanity.Sanity, str] = {
+    "first": "not there yet: it is made and looked for",
+    "same": "of this release: it is looked for",
+    "upgraded": "of an earlier release: it is looked for, and removed",
+}
+
+
+def _ended(steps: Sequence[StepRow]) -> int:
+    return sum(1 for row in steps if row.end is not None)
+
+
+def _look(start: float, end: float, results: Sequence[SuiteResult]) -> Look:
+    failed = {
+        f"{result.suite}: {case.id}": case.text
+        for result in results
+        for case in result.cases
+        if case.outcome == "failed"
+    }
+    failed.update({result.suite: result.problem for result in results if result.problem})
+    return Look(start=start, end=end, failed=failed)
+
+
+def compare(session: Session, inputs: Inputs, before: str, after: str) -> Judged:
+    """Two runs of checks compared again. Raises InputError for an id that is not there."""
+    shelf = shelf_of(session)
+    one, other = shelf.get(before), shelf.get(after)
+    return Judged(other, one, checking.judge(other, one, inputs.checks))

@@ -1,0 +1,22 @@
+"""What every kind of suite is given, and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from underway.core.model.check import Suite, SuiteResult
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """``release``: what the cluster runs now. ``logs``: a directory for what programs say. ``wall``: Unix seconds."""
+
+    release: str
+    logs: Path
+    wall: Callable[[], float]
+
+
+RunSuite = Callable[[Suite, Around], SuiteResult]
+"""Runs a suite to its end, within its time-out. A suite that cannot be run is a ``problem``, never an exception."""
