@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from support.sample_plan import fleet_plan, keystone_plan
 from underway.core.availability import Stats
+from underway.core.clocks import corrected
 from underway.core.model.base import replace
 from underway.core.model.event import Event, EventKind, HostLine, HostLineKind
 from underway.core.model.plan import Pass, Plan, split_action
@@ -58,17 +59,19 @@ class SampleRun:
     stats: list[Stats] = field(default_factory=list)
 
     def summary(self) -> Summary:
+        lines, skews = corrected(self.lines, self.actions, self.run.id)
         return summarise(
             self.plan,
             self.run,
             self.actions,
             self.events,
-            self.lines,
+            lines,
             self.outages,
             self.gaps,
             self.stats,
             self.now,
             version="0.1.0",
+            skews=skews,
             audit=(len(self.events), "9f" * 32),
         )
 

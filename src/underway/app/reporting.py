@@ -10,6 +10,7 @@ from underway import __version__
 from underway.app.place import Session
 from underway.app.showing import prober_alive, read_ledger, read_samples, with_causes
 from underway.core import calls
+from underway.core.clocks import corrected
 from underway.core.model.state import RunRecord
 from underway.core.summary import Summary, summarise
 from underway.engine.mirror import read_lines
@@ -25,7 +26,7 @@ def summary_of(session: Session, run_id: str) -> Summary:
     directory = session.place.run_directory(run.id)
     now = session.clock.now()
     over = run.ended or now
-    lines = read_lines(directory / "journals")
+    lines, skews = corrected(read_lines(directory / "journals"), snapshot.actions, run.id)
     ledger = read_ledger(directory, plan, run, now)
     head = repository.events(run.id)
     return summarise(
@@ -39,6 +40,7 @@ def summary_of(session: Session, run_id: str) -> Summary:
         ledger.stats.values(),
         now,
         version=__version__,
+        skews=skews,
         audit=(head[-1].seq, head[-1].hash) if head else None,
     )
 

@@ -117,7 +117,7 @@ def put_together(session: Session, run: RunRecord, vault_password: str | None = 
     directory = session.place.run_directory(run.id)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     mirror = FileMirror(directory / "journals")
-    measure: Measure = SampleMeasure(plan, directory / "samples", mirror, run.started) if plan.probes else NoMeasure()
+    measure: Measure = SampleMeasure(plan, directory / "samples", mirror, run) if plan.probes else NoMeasure()
     signer = trust.load_signer(session.place.keys / "ticket.key")
     coordinator = Coordinator(
         repository=session.repository,

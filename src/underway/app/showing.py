@@ -10,6 +10,7 @@ from underway.app.place import Session
 from underway.checks.samples import Tail
 from underway.core.attribution import attribute, spans
 from underway.core.availability import Account, Ledger
+from underway.core.clocks import corrected
 from underway.core.model.decision import Decision
 from underway.core.model.event import HostLine
 from underway.core.model.plan import Plan
@@ -42,7 +43,7 @@ def look(session: Session) -> Seen:
     policy = snapshot.policy.policy if snapshot.policy is not None else plan.policy
     directory = session.place.run_directory(run.id)
     mirror = Mirror()
-    lines = read_lines(directory / "journals")
+    lines, _ = corrected(read_lines(directory / "journals"), snapshot.actions, run.id)
     for host, found in lines.items():
         mirror.take(host, found)
     ledger = read_ledger(directory, plan, run, now)

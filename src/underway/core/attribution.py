@@ -108,13 +108,12 @@ def spans(
     plan: Plan,
     *,
     now: float | None = None,
-    offsets: Mapping[str, float] | None = None,
 ) -> list[WorkSpan]:
     """Work intervals from hosts' journals, sorted by start.
 
     ``lines`` of any number of hosts; those of one host in the order of its journal (or with ``seq`` that sorts them).
-    ``offsets``: seconds that a host's clock is ahead of the prober's. What has not ended lasts until ``now``
-    (default: the last line of that leg). Lines of actions that the plan does not have are left out.
+    Times are by one clock (``core/clocks.py``). What has not ended lasts until ``now`` (default: the last line of
+    that leg). Lines of actions that the plan does not have are left out.
     """
     found: list[WorkSpan] = []
     legs: dict[tuple[str, int, str], _Leg] = {}
@@ -127,7 +126,7 @@ def spans(
             continue
         target = split_action(line.action)[1]
         executor = (work.legs[line.leg].on if line.leg < len(work.legs) else "") or target
-        at = line.at - (offsets or {}).get(executor, 0.0)
+        at = line.at
         key = (line.action, line.leg, executor)
         leg = legs.get(key)
         if leg is None:

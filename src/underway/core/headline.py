@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from underway.core import words
-from underway.core.model.event import HostLine
+from underway.core.clocks import best
 from underway.core.model.plan import Plan
 from underway.core.model.sample import Attribution
-from underway.core.model.state import ActionRecord, RunRecord
+from underway.core.model.state import RunRecord
 from underway.core.rows import TEXT_LIMIT, CauseRow, HostRow, OutageRow, ProbeFigures, Verdict
 from underway.core.words import clean
 
 SKEW = 1.0
-"""Seconds by which a host's clock may differ before the report says so: its steps are drawn by its own clock."""
+"""Seconds by which a host's clock may differ before the report says so; a smaller difference is corrected as well."""
 
 
 def verdict(run: RunRecord, hosts: Sequence[HostRow]) -> tuple[Verdict, str]:
@@ -96,27 +96,19 @@ def cause_sentence(attribution: Attribution, causes: Sequence[CauseRow]) -> str:
 
 
 def warnings(
-    run: RunRecord,
-    actions: Mapping[str, ActionRecord],
-    lines: Mapping[str, Sequence[HostLine]],
-    probes: Sequence[ProbeFigures],
-    limits_changed: bool,
+    skews: Mapping[str, tuple[float, float]], probes: Sequence[ProbeFigures], limits_changed: bool
 ) -> list[str]:
     """What a reader must know before trusting the figures: clocks that differ, probes that saw nothing."""
     told = []
     if limits_changed:
         told.append("limits were changed during the run: what the report calls allowed is the plan's")
-    for host, journal in sorted(lines.items()):
-        taken = [line for line in journal if line.run in ("", run.id) and line.kind == "accepted"]
-        early = [
-            actions[line.action].claimed - line.at
-            for line in taken
-            if line.action in actions and actions[line.action].token == line.token
-        ]
-        if early and max(early) > SKEW:
+    for host, bounds in sorted(skews.items()):
+        off = best(bounds)
+        if abs(off) > SKEW:
+            way = "ahead of" if off > 0 else "behind"
             told.append(
-                f"{host}'s clock is at least {words.duration(max(early))} behind the coordinator's: its journal says "
-                "that work began before it was granted; its steps are drawn by its own clock"
+                f"{host}'s clock is {words.duration(abs(off))} {way} the coordinator's: its steps are shown, and "
+                "outages put on them, by the coordinator's clock"
             )
     for figures in probes:
         if not figures.requests:

@@ -45,11 +45,13 @@ def summarise(
     now: float,
     *,
     version: str = "",
+    skews: Mapping[str, tuple[float, float]] | None = None,
     audit: tuple[int, str] | None = None,
 ) -> Summary:
     """Everything that a report says of a run.
 
-    ``events`` are the run's, by sequence; ``lines`` the journal lines by *executing* host; ``outages``, ``gaps`` and
+    ``events`` are the run's, by sequence; ``lines`` the journal lines by *executing* host, by the coordinator's clock
+    after a correction by ``skews`` (``core/clocks.py``); ``outages``, ``gaps`` and
     ``stats`` those of the ``Ledger`` (a probe of the plan without stats is listed as not observed); ``audit`` the
     sequence number and hash of the audit chain's last entry. ``now`` (Unix seconds) stands in for the end of a run
     that is not over.
@@ -109,7 +111,7 @@ def summarise(
         operator=tuple(_operator(event) for event in events if event.actor.startswith("operator:")),
         warnings=(
             *(clean(text, TEXT_LIMIT) for text in plan.warnings),
-            *headline.warnings(run, actions, lines, probes, changed),
+            *headline.warnings(skews or {}, probes, changed),
         ),
         defaults=tuple(clean(text, TEXT_LIMIT) for text in plan.defaults),
     )

@@ -117,7 +117,7 @@ class Coordinator:
         self._beat()
         changed = self._take_reports(self._executor.reports(timeout))
         snapshot = self._repository.snapshot(self._run)
-        measured = self._measure.look(self._clock.now())
+        measured = self._measure.look(self._clock.now(), snapshot.actions)
         if self._record_measurement(snapshot, measured):
             snapshot = self._repository.snapshot(self._run)
             changed = True

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from underway.core.model.sample import Outage
 from underway.core.model.snapshot import Snapshot
-from underway.core.model.state import Health
+from underway.core.model.state import ActionRecord, Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Measurement:
 class Measure(Protocol):
     """The contract: look (never blocks), close."""
 
-    def look(self, now: float) -> Measurement:
-        """What is known up to now; ``began`` and ``ended`` are each told once."""
+    def look(self, now: float, actions: Mapping[str, ActionRecord]) -> Measurement:
+        """What is known up to now; ``began`` and ``ended`` are each told once. ``actions``: the run's, as just seen."""
         ...
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class Measure(Protocol):
 class NoMeasure:
     """For a plan without probes: knows nothing and says so by silence."""
 
-    def look(self, now: float) -> Measurement:  # noqa: ARG002  the contract's argument
+    def look(self, now: float, actions: Mapping[str, ActionRecord]) -> Measurement:  # noqa: ARG002  the contract's
         """See Measure."""
         return Measurement()
 

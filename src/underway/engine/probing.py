@@ -12,9 +12,11 @@ from pathlib import Path
 from underway.checks.samples import Tail
 from underway.core.attribution import attribute, is_own_work, spans
 from underway.core.availability import Account, Ledger
+from underway.core.clocks import corrected
 from underway.core.model.cluster import Probe
 from underway.core.model.plan import Plan
 from underway.core.model.sample import Outage, Sample
+from underway.core.model.state import ActionRecord, RunRecord
 from underway.engine.measure import HostAnswer, Measurement
 from underway.engine.mirror import Mirror
 
@@ -64,17 +66,17 @@ class _Streak:
 class SampleMeasure:
     """Reads what the probers of a run write into ``directory``; ``mirror`` tells what was at work meanwhile."""
 
-    def __init__(self, plan: Plan, directory: Path, mirror: Mirror, started: float) -> None:
-        self._plan, self._mirror = plan, mirror
+    def __init__(self, plan: Plan, directory: Path, mirror: Mirror, run: RunRecord) -> None:
+        self._plan, self._mirror, self._run = plan, mirror, run.id
         self._tail = Tail(directory)
-        self._account = Account(plan.probes, started)
+        self._account = Account(plan.probes, run.started)
         self._streaks = {name: _Streak(probe) for name, probe in plan.probes.items() if probe.host}
         self._looked = self._attributed = float("-inf")
         self._last = Measurement()
         self._caused: Sequence[Outage] = ()
         self._bare: Sequence[Outage] = ()
 
-    def look(self, now: float) -> Measurement:
+    def look(self, now: float, actions: Mapping[str, ActionRecord]) -> Measurement:
         """See Measure."""
         if 0 <= now - self._looked < LOOK_EVERY:
             return Measurement(hosts=self._last.hosts, outage=self._last.outage, outages=self._last.outages)
@@ -91,7 +93,7 @@ class SampleMeasure:
         self._last = Measurement(
             hosts=self._hosts(now),
             outage=ledger.services,
-            outages=self._outages(ledger, now),
+            outages=self._outages(ledger, now, actions),
             began=[change.outage for change in changes if change.kind == "outage-began"],
             ended=[change.outage for change in changes if change.kind == "outage-ended"],
         )
@@ -122,7 +124,7 @@ class SampleMeasure:
             return f"probe {streak.probe.name} was last asked {now - streak.sent:.0f} s ago"
         return f"probe {streak.probe.name} {'answers' if streak.good else 'says: ' + streak.error}"
 
-    def _outages(self, ledger: Ledger, now: float) -> Sequence[Outage]:
+    def _outages(self, ledger: Ledger, now: float, actions: Mapping[str, ActionRecord]) -> Sequence[Outage]:
         """The outages with their causes; worked out anew only when they changed, and not at every look."""
         if ledger.outages == self._bare:
             return self._caused
@@ -130,7 +132,8 @@ class SampleMeasure:
             return self._caused
         self._attributed = now
         self._bare = ledger.outages
-        lines = [line for host in self._mirror.lines().values() for line in host]
+        journals, _ = corrected(self._mirror.lines(), actions, self._run)
+        lines = [line for host in journals.values() for line in host]
         self._caused = attribute(ledger.outages, spans(lines, self._plan, now=now), self._plan.probes, self._plan.needs)
         return self._caused
 

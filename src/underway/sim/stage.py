@@ -12,7 +12,7 @@ from underway.core.model.base import canonical
 from underway.core.model.event import Event
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Policy
-from underway.core.model.state import RunRecord
+from underway.core.model.state import ActionRecord, RunRecord
 from underway.core.rules import Decider
 from underway.engine.control import Control
 from underway.engine.coordinator import BEAT_NAME, Coordinator, Tick
@@ -68,7 +68,7 @@ class SimHealth:
         """Whether any host has probes."""
         return bool(self._answers)
 
-    def look(self, now: float) -> Measurement:
+    def look(self, now: float, actions: Mapping[str, ActionRecord]) -> Measurement:  # noqa: ARG002  the contract's
         """See Measure."""
         if self.blind_since:
             return Measurement(outage=dict(self.outage), hosts=self._old(now))

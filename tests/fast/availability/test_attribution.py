@@ -173,13 +173,13 @@ def test_journals_become_spans_of_action_steps_and_tasks() -> None:
         line(5, 25, "end", step="ks.switch"),
         line(6, 26, "leg-end"),
     ]
-    assert brief(spans([*switch, *DRAIN], a_plan(), offsets={"c1": 5.0})) == [
-        (10, 21, "c1", "", "", ""),
+    assert brief(spans([*switch, *DRAIN], a_plan())) == [
+        (10, 26, "c1", "", "", ""),
         (11, 13, "lb1", "caddy", "lb.drain", ""),
         (11.5, 12, "lb1", "caddy", "lb.drain", "cut"),
-        (16, 20, "c1", "keystone", "ks.switch", ""),
-        (17, 18, "c1", "keystone", "ks.switch", "stop"),
-        (18, 20, "c1", "keystone", "ks.switch", "start"),
+        (21, 25, "c1", "keystone", "ks.switch", ""),
+        (22, 23, "c1", "keystone", "ks.switch", "stop"),
+        (23, 25, "c1", "keystone", "ks.switch", "start"),
     ]
 
 

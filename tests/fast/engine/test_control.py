@@ -11,6 +11,7 @@ from underway.core.model.base import replace
 from underway.core.model.cluster import Probe
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Limit, Policy
+from underway.core.model.state import ActionRecord
 from underway.engine.clock import ManualClock
 from underway.engine.control import Control
 from underway.engine.measure import HostAnswer, Measurement
@@ -174,7 +175,7 @@ class Probes:
     def __init__(self, clock: ManualClock) -> None:
         self.clock, self.healthy = clock, True
 
-    def look(self, now: float) -> Measurement:
+    def look(self, now: float, actions: Mapping[str, ActionRecord]) -> Measurement:
         return Measurement(hosts={"h1": HostAnswer(self.healthy, now - 1, now, "asked")})
 
     def close(self) -> None:

@@ -25,13 +25,16 @@ PROBES = {
 }
 
 
+RUN = RunRecord(id="r", cluster="c", plan="p", source="1", target="2", started=START)
+
+
 class Samples:
     """A prober's file, written as the test says."""
 
     def __init__(self, place: Path) -> None:
         self.plan: Plan = replace(plan_of(2), probes=PROBES)
         self.path = place / "p.jsonl"
-        self.measure = SampleMeasure(self.plan, place, Mirror(), START)
+        self.measure = SampleMeasure(self.plan, place, Mirror(), RUN)
 
     def write(self, probe: str, first: float, answers: str) -> None:
         kinds: dict[str, SampleResult] = {"o": "ok", "x": "bad", "?": "lost"}
@@ -43,7 +46,7 @@ class Samples:
                 out.write(encode(Sample(probe=probe, due=at, sent=at, took=0.01, result=result, error=error)))
 
     def look(self, at: float) -> Measurement:
-        return self.measure.look(START + at)
+        return self.measure.look(START + at, {})
 
 
 @pytest.fixture

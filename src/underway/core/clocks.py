@@ -1,0 +1,62 @@
+"""How far hosts' clocks are from the coordinator's, as far as the run's records prove it. Pure.
+
+A host takes a ticket after the coordinator committed the claim, and before it committed that the host took it: the two
+times, by the coordinator's clock, and the journal's ``accepted`` line between them, by the host's, bound the
+difference. What the bounds of all tickets allow together is what is proven; nothing is corrected that is not (P9: a
+cause is named by what was at work at the moment, and the probes go by the coordinator's clock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+
+from underway.core.model.base import replace
+from underway.core.model.event import HostLine
+from underway.core.model.state import ActionRecord
+
+
+def corrected(
+    lines: Mapping[str, Sequence[HostLine]], actions: Mapping[str, ActionRecord], run: str
+) -> tuple[dict[str, Sequence[HostLine]], dict[str, tuple[float, float]]]:
+    """The lines by the coordinator's clock, and what they were corrected by: as ``offsets`` says."""
+    found = offsets(lines, actions, run)
+    moved = {
+        host: [replace(line, at=line.at - best(found[host])) for line in journal] if host in found else journal
+        for host, journal in lines.items()
+    }
+    return moved, found
+
+
+def offsets(
+    lines: Mapping[str, Sequence[HostLine]], actions: Mapping[str, ActionRecord], run: str
+) -> dict[str, tuple[float, float]]:
+    """Hosts whose clock is proven to differ: (at least, at most) so many seconds ahead; negative is behind.
+
+    ``lines`` by executing host. Hosts whose clock may be right are left out, and so are those whose tickets
+    contradict each other: their clock was set during the run.
+    """
+    found = {}
+    for host, journal in lines.items():
+        least, most = -inf, inf
+        for line in journal:
+            record = actions.get(line.action)
+            if line.kind != "accepted" or line.run not in ("", run) or record is None or record.token != line.token:
+                continue
+            # a later leg's ticket (a balancer's, say) was taken before the coordinator knew of the action's end
+            known = record.started if line.leg == 0 else record.finished
+            if record.claimed:
+                most = min(most, line.at - record.claimed)
+            if known:
+                least = max(least, line.at - known)
+        if least <= most and not least <= 0 <= most:
+            found[host] = (least, most)
+    return found
+
+
+def best(bounds: tuple[float, float]) -> float:
+    """The one number to correct by: the middle of the bounds, or the one bound that there is."""
+    least, most = bounds
+    if least == -inf:
+        return most
+    return least if most == inf else (least + most) / 2
