@@ -15,7 +15,15 @@ from urllib.parse import quote
 
 import aiormq
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import AMQPError, ConnectionClosed, DeliveryError, ProbableAuthenticationError, PublishError
+from aiormq.channel import EXCEPTION_MAPPING as OF_CHANNEL
+from aiormq.connection import EXCEPTION_MAPPING as OF_CONNECTION
+from aiormq.exceptions import (
+    AMQPError,
+    DeliveryError,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+    PublishError,
+)
 from pamqp.commands import Basic
 from yarl import URL
 
@@ -28,6 +36,11 @@ from underway.core.model.cluster import Probe, QueueAsk
 
 EXPIRES = 60_000
 """Milliseconds after which the broker itself deletes a queue that nobody uses: a killed prober leaves nothing."""
+
+_CODES: dict[type[Exception], int] = {
+    **{kind: code for code, kind in OF_CHANNEL.items()},
+    **{kind: code for code, kind in OF_CONNECTION.items()},
+}
 
 # It tells of every broken connection, with its URL; a sample does so already, without the account.
 logging.getLogger("aiormq").addHandler(logging.NullHandler())
@@ -54,13 +67,11 @@ class AmqpCheck:
             return Answer(ok=False, error="amqp: not routed")
         except ProbableAuthenticationError:
             return Answer(ok=False, error="amqp 403", status=403)
-        except ConnectionClosed as error:
-            code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-            return Answer(ok=False, error=f"amqp {code}" if code else "closed", status=code)
+        except InvalidFrameError:
+            # aiormq says no more of a connection that is closed while it is opened: a virtual host, or a limit
+            return Answer(ok=False, error="amqp: turned away")
         except AMQPError as error:
-            cause = error.__cause__
-            plain = isinstance(cause, OSError) and not isinstance(cause, AMQPError)
-            return Answer(ok=False, error=classify(cause) if plain and cause is not None else "closed")
+            return _judge(error)
         except OSError as error:
             return Answer(ok=False, error=classify(error))
         except NoPassword:
@@ -110,3 +121,14 @@ class AmqpCheck:
 
     async def close(self) -> None:
         """Nothing is held between two questions."""
+
+
+def _judge(error: AMQPError) -> Answer:
+    """The answer to an error: the broker's reply code, or what the connection met."""
+    code = _CODES.get(type(error), error.args[0] if error.args else 0)
+    if isinstance(code, int) and code:
+        return Answer(ok=False, error=f"amqp {code}", status=code)
+    cause = error.__cause__
+    if isinstance(cause, OSError) and not isinstance(cause, AMQPError):
+        return Answer(ok=False, error=classify(cause))
+    return Answer(ok=False, error="closed")
