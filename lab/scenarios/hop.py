@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from labkit import commands
-from labkit.errors import LabError, Refused
+from labkit.errors import LabError
 from labkit.places import Places, places
 from labkit.shell import say
 from scenarios import judge, site, witness
@@ -21,19 +21,18 @@ def home_of(here: Places, name: str) -> Path:
     return here.top / "scenarios" / name
 
 
-def upgrade(name: str, target: str, *, naive: bool) -> list[Verdict]:
+def upgrade(name: str, target: str, *, naive: bool, fresh: bool) -> list[Verdict]:
     """Restore, enrol, plan, upgrade, report; what the judge says. Raises ``LabError`` where a step cannot be done."""
     here = places()
     lab, about = commands.current(here)
-    if lab.size != "full":
-        raise Refused("this scenario is for the full laboratory; 'lab/run up' makes one")
     home = home_of(here, name)
     shutil.rmtree(home, ignore_errors=True)
-    commands.restore(here, about["snapshot"])
+    if fresh:
+        commands.restore(here, about["snapshot"])
     witness.seed(here, lab)
     before = witness.look(here, lab)
     with operator(here, home) as hands:
-        site.write(here, lab, home, about["release"], witness.facts(here), naive=naive)
+        site.write(here, lab, home, about["release"], witness.facts(here, lab), naive=naive)
         hands.underway("validate")
         hands.enrol(here, lab)
         hands.underway("plan", "--to", target, "-o", "plan.json")
@@ -52,9 +51,10 @@ def main(name: str, what: str, *, naive: bool) -> int:
     """The scenario's command line. 0: everything is as promised, 1: something is not, 3: refused."""
     parser = argparse.ArgumentParser(prog=f"lab/run scenario {name}", description=what)
     parser.add_argument("--to", default="2026.1", help="the release to go to (default: %(default)s)")
+    parser.add_argument("--as-it-is", action="store_true", help="begin with what is up, not with its snapshot")
     given = parser.parse_args()
     try:
-        found = upgrade(name, given.to, naive=naive)
+        found = upgrade(name, given.to, naive=naive, fresh=not given.as_it_is)
     except LabError as error:
         say(str(error))
         return error.exit_code

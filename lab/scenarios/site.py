@@ -18,10 +18,10 @@ SERVICE_OF = {"nova": "nova-api"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What only the running cloud knows: ids that probes ask for."""
+    """What only the running cloud knows: ids that probes ask for. None where there is no Nova."""
 
-    server: str
-    image: str
+    server: str = ""
+    image: str = ""
 
 
 def write(places: Places, lab: Topology, home: Path, release: str, facts: Facts, *, naive: bool) -> Path:
@@ -48,6 +48,7 @@ def render(lab: Topology, release: str, facts: Facts, secrets: Path, *, naive: b
         lab=SOURCE,
         release=release,
         naive=naive,
+        full=lab.size == "full",
         vip=VIP,
         secrets=secrets,
         server=facts.server,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit.topology import FULL, RELEASES, VERSIONS
+from labkit.topology import FULL, RELEASES, SMALL, VERSIONS
 from scenarios.site import Facts, render
 from underway.config.load import Inputs, load
 from underway.core.planner import build_plan
@@ -50,6 +50,17 @@ def test_naive_is_the_same_plan_with_draining_and_waiting_off(tmp_path: Path) ->
     assert loop.stages == drained.stages
     assert loop.steps == drained.steps
     assert loop.settings == {**drained.settings, "openstack_drain": False, "openstack_wait": False}
+
+
+def test_the_small_laboratory_is_planned(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/admin").write_text("x")
+    text = render(SMALL, "2025.1", Facts(), tmp_path / "secrets", naive=False)
+    (tmp_path / "cluster.yaml").write_text(text)
+    inputs = load(tmp_path / "cluster.yaml")
+    assert inputs.problems == ()
+    plan = build_plan(inputs.cluster, inputs.catalogue, "2026.1", digests=inputs.digests)
+    assert [work.services for work in plan.passes.values() if work.stage == "expand"] == [("keystone",)]
 
 
 @pytest.mark.parametrize("release", RELEASES)
