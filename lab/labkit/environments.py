@@ -53,7 +53,7 @@ def built(places: Places, release: str, below: Sequence[Path]) -> Path:
     """The layer that holds ``/opt/os/<release>`` and nothing else; built and packed if it is not there."""
     target = places.cache / f"os-{release}-{identity(release)}"
     if not target.exists():
-        made = target.with_suffix(".new")
+        made = target.with_name(f"{target.name}.new")
         remove_tree(made)
         with step(f"environment of {release}"):
             _install(places, release, below, made)

@@ -73,7 +73,7 @@ def base(places: Places) -> Path:
     target = places.cache / f"base-{digest(SUITE, BASE)}"
     if target.exists():
         return target
-    made = target.with_suffix(".new")
+    made = target.with_name(f"{target.name}.new")
     remove_tree(made)
     with step(f"base layer (debootstrap {SUITE})"):
         include = f"--include={','.join(BASE)}"
@@ -88,7 +88,7 @@ def services(places: Places) -> list[Path]:
     target = places.cache / f"debian-{digest(below.name, PACKAGES, DISABLED, MASKED, PREPARE)}"
     if target.exists():
         return [target, below]
-    made = target.with_suffix(".new")
+    made = target.with_name(f"{target.name}.new")
     remove_tree(made)
     with step("service layer (Debian packages)"):
         root = made / "root"
