@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from underway.core.model.check import Case, CheckRun, Outcome, Suite, SuiteResult
+from underway.core.words import plural
 
 EVERY = "*"
 """The key of what holds for every release."""
@@ -132,7 +133,5 @@ def lines(verdict: Verdict, compared_with: str) -> Iterator[str]:
         if number:
             counts.append(f"{number} {word}")
     if compared_with:
-        counts.append(f"{len(verdict.regressions)} regressions against {compared_with}")
-    elif verdict.regressions:
-        counts.append(f"{len(verdict.regressions)} regressions")
+        counts.append(f"{plural(len(verdict.regressions), 'regression')} against {compared_with}")
     yield ", ".join(counts)
