@@ -14,8 +14,8 @@ from typing import Any
 from underway.core.model.plan import Pass, Plan, split_action
 from underway.sim.hosts import Effect
 
-Key = tuple[str, str]
-"""(action, step)."""
+Key = tuple[str, str, str]
+"""(action, step, host that does it): a drain is one step at each of the balancers."""
 
 
 @dataclass(slots=True)
@@ -33,14 +33,14 @@ class Witness:
     def __init__(self, plan: Plan, digest: Callable[[], str], bad: Callable[[str], None]) -> None:
         self._plan, self._digest, self._bad = plan, digest, bad
         self._steps = {
-            name: [(number, step) for number, leg in enumerate(work.legs) for step in leg.steps]
+            name: [(number, leg.on, step) for number, leg in enumerate(work.legs) for step in leg.steps]
             for name, work in plan.passes.items()
         }
         self.begins = 0
         self.again = 0
         self.latest: dict[Key, Execution] = {}
         self.claims: dict[str, dict[int, dict[str, Any]]] = {}  # action -> token -> record as it was claimed
-        self.skipped: set[Key] = set()  # steps that an operator said had happened
+        self.skipped: set[tuple[str, str]] = set()  # (action, step): steps that an operator said had happened
         self.waived: set[str] = set()  # actions that an operator waived
         self.began: dict[str, str] = {}  # rolling action that has begun and not finished -> the host it is about
         self._tokens: dict[tuple[str, str], int] = {}
@@ -57,10 +57,11 @@ class Witness:
 
     def left(self, action: str, legs: int) -> str:
         """A step of the first ``legs`` legs that never really happened; empty if all did, or were waived by name."""
-        for number, step in self._steps[split_action(action)[0]]:
+        pass_id, target = split_action(action)
+        for number, on, step in self._steps[pass_id]:
             if number >= legs:
                 break
-            found = self.latest.get((action, step))
+            found = self.latest.get((action, step, on or target))
             happened = found is not None and found.how in ("end", "end-unheard")
             if not happened and (action, step) not in self.skipped:
                 return step
@@ -74,7 +75,7 @@ class Witness:
 
     def see(self, effect: Effect) -> None:
         """One effect, at its moment."""
-        key = (effect.action, effect.step)
+        key = (effect.action, effect.step, effect.host)
         if effect.kind == "begin":
             self._begin(effect, key)
             return
@@ -98,10 +99,10 @@ class Witness:
         self._open[effect.host] = key
         self.latest[key] = Execution(effect.token)
         pass_id, target = split_action(effect.action)
-        for _, step in self._steps[pass_id]:
-            if step == effect.step:
+        for number, on, step in self._steps[pass_id]:
+            if step == effect.step and number == effect.ticket.leg:
                 break
-            before = self.latest.get((effect.action, step))
+            before = self.latest.get((effect.action, step, on or target))
             if (before is None or before.how not in ("end", "end-unheard")) and (
                 effect.action,
                 step,
