@@ -15,8 +15,10 @@ import yaml
 
 from underway.config import shipped
 from underway.config.load import Inputs, load
+from underway.config.scenario import Scenario
 from underway.core.model.plan import Plan
 from underway.core.planner import build_plan
+from underway.sim.simulate import simulate
 
 HOME = shipped.HOME / "openstack"
 SERVICES = sorted(path.stem for path in HOME.glob("*.yaml"))
@@ -220,3 +222,9 @@ def test_migrations_go_on_while_there_is_more_and_stop_at_a_failure(
 ) -> None:
     ran = portions(tmp_path, codes)
     assert (ran.returncode, ran.stdout) == (last, f"{done} portions, 0 pauses: exit code {last}\n")
+
+
+def test_the_whole_upgrade_in_virtual_time_breaks_no_promise(tmp_path: Path) -> None:
+    """Two balancers: a drain is one step at each of them, and neither runs again."""
+    result = simulate(planned(tmp_path, APART), Scenario())
+    assert (result.ended, result.violations) == ("done", [])
