@@ -34,7 +34,7 @@ def upgrade(name: str, target: str, *, naive: bool, fresh: bool) -> list[Verdict
     with operator(here, home) as hands:
         site.write(here, lab, home, about["release"], witness.facts(here, lab), naive=naive)
         hands.underway("validate")
-        hands.enrol(here, lab)
+        hands.enrol(here)
         hands.underway("plan", "--to", target, "-o", "plan.json")
         code = hands.underway("upgrade", "plan.json", "--yes", "--plain", good=(0, 1, 4))
         hands.underway("status", good=(0, 1, 4))
