@@ -207,7 +207,7 @@ class PhaseFile(Fragment):
     on: str = Field(default="", description="Service on whose hosts the steps run, for the host 'underway_target'.")
     restarts: bool = Field(
         default=False,
-        description="Of finalize: it restarts the service. Hosts are drained and go batch by batch, as in an upgrade.",
+        description="Of finalize: it restarts the service. Hosts are drained and use slots and gates as in an upgrade.",
     )
     steps: list[StepFile] = Field(min_length=1, description="The steps, in order.")
 

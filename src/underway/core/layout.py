@@ -21,7 +21,7 @@ class Visit:
 
     __slots__ = (
         "after", "canaries", "executors", "hosts", "id", "index", "known", "members", "once", "p50", "p90",
-        "places", "prefix", "role", "rolling", "stage", "undoes",
+        "places", "prefix", "role", "rolling", "stage", "undoes", "upgrades",
     )  # fmt: skip
 
     def __init__(self, index: int, stage: int, name: str, work: Pass | None, undoes: bool) -> None:
@@ -35,6 +35,7 @@ class Visit:
         self.after: tuple[Edge, ...] = work.after if work else ()
         self.role = work.role if work else ""
         self.rolling = work.rolling if work else False
+        self.upgrades = work.upgrades if work else False
         self.once = work.once if work else False
         self.canaries = work.canaries if work else 0
         self.p50 = work.p50 if work else 0.0

@@ -137,7 +137,7 @@ def host_states(plan: Plan, snapshot: Snapshot) -> dict[str, HostState]:
     """Every host of the plan with its state, from those of its actions."""
     found: dict[str, list[tuple[bool, ActionState]]] = {host: [] for host in plan.hosts}
     for work, host in plan.actions():
-        found[host].append((work.rolling, snapshot.state(action_id(work.id, host))))
+        found[host].append((work.upgrades, snapshot.state(action_id(work.id, host))))
     return {host: host_state(states) for host, states in found.items()}
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from underway.core import graphs
 from underway.core.facts import ALWAYS_ONCE, Facts
-from underway.core.losses import role_limits
 from underway.core.model.base import replace
 from underway.core.model.plan import Edge, Leg, Pass, StageKind
 from underway.core.model.service import Phase, Step
@@ -38,7 +37,6 @@ class Builder:
         self._direct = self.needs_among(facts.services).of
         self.alone = frozenset(role for role, hosts in facts.members.items() if len(hosts) == 1)
         self._checks = _release_checks(facts)
-        self._limits = role_limits(facts.cluster)
         self._used: set[str] = {
             f"{stage}/{role}" for stage in ("control", "data", "finalize", "preflight", "prepare", "verify")
             for role in facts.cluster.roles
@@ -106,10 +104,14 @@ class Builder:
         if phase not in ALWAYS_ONCE:
             return [self.once(kind, phase, service) for service in services]
         found = arrange([Unit(service, service) for service in services], self.needs_among(services))
-        return self._arranged(found, lambda visit: [self.once(kind, phase, visit.services[0])])
+        return self._arranged(found, lambda visit: self.once(kind, phase, visit.services[0]))
 
     def finalize(self) -> list[str]:
-        """Per host and once-only work of the point of no return, both in the order of needs."""
+        """Per host and once-only work of the point of no return, both in the order of needs.
+
+        Where services are restarted the pass is rolling: it leaves its balancer, uses its role's slots and passes the
+        gates as in an upgrade.
+        """
         facts = self.facts
         units = [
             Unit(role, service, 0)
@@ -121,45 +123,21 @@ class Builder:
         needs = self.needs_among({unit.service for unit in units})
         found = arrange(units, needs, roles=facts.cluster.roles, alone=self.alone)
 
-        def make(visit: Visit) -> list[str]:
+        def make(visit: Visit) -> str:
             if visit.group not in facts.cluster.roles:
-                return [self.once("finalize", "finalize", visit.services[0])]
-            return self._restarts(visit)
+                return self.once("finalize", "finalize", visit.services[0])
+            restarted = [name for name in visit.services if self._restarted(name)]
+            legs = (
+                *self.legs(restarted, ("drain",), once=False, again=True),
+                *self.legs(visit.services, ("finalize",), once=False),
+                *self.legs(restarted, ("undrain",), once=False, again=True),
+            )
+            name, hosts = self.visit_id("finalize", visit), facts.members[visit.group]
+            self.add(name, "finalize", visit.group, visit.services, hosts, _merged(legs), why_visit(visit))
+            self.passes[name] = replace(self.passes[name], rolling=bool(restarted))
+            return name
 
         return self._arranged(found, make)
-
-    def _restarts(self, visit: Visit) -> list[str]:
-        """The passes of ``finalize`` of a visit: one, or one a batch where the hosts' services are restarted.
-
-        A service that is restarted leaves its balancer as in an upgrade, and is away from as many hosts at once.
-        """
-        role, hosts = visit.group, self.facts.members[visit.group]
-        restarted = [name for name in visit.services if self._restarted(name)]
-        if not restarted:
-            legs = self.legs(visit.services, ("finalize",), once=False)
-            return [
-                self.add(
-                    self.visit_id("finalize", visit), "finalize", role, visit.services, hosts, legs, why_visit(visit)
-                )
-            ]
-        legs = (
-            *self.legs(restarted, ("drain",), once=False, again=True),
-            *self.legs(visit.services, ("finalize",), once=False),
-            *self.legs(restarted, ("undrain",), once=False, again=True),
-        )
-        size = max(1, self._limits[role].limit)
-        found: list[str] = []
-        for first in range(0, len(hosts), size):
-            name = self.visit_id("finalize", visit) if not found else self._next_id(f"finalize/{role}")
-            batch = hosts[first : first + size]
-            why = why_visit(visit) if not found else ""
-            self.add(name, "finalize", role, visit.services, batch, _merged(legs), why)
-            if found:
-                reason = f"{restarted[0]} is restarted: {size:,} host{'s' if size > 1 else ''} of {role} at a time"
-                edge = Edge(before=found[-1], after=name, reason=reason)
-                self.passes[name] = replace(self.passes[name], after=(edge,))
-            found.append(name)
-        return found
 
     def _restarted(self, service: str) -> bool:
         spec = self.facts.phase(service, "finalize", once=False)
@@ -167,23 +145,19 @@ class Builder:
 
     # -- common parts
 
-    def _arranged(self, found: Arrangement, make: Callable[[Visit], list[str]]) -> list[str]:
-        """Passes of an ordered stage with their edges, listed so that each comes after what it waits for.
-
-        ``make`` gives the passes of a visit, of which each waits for the one before it.
-        """
+    def _arranged(self, found: Arrangement, make: Callable[[Visit], str]) -> list[str]:
+        """Passes of an ordered stage with their edges, listed so that each comes after what it waits for."""
         before = {index: {other for other, _ in visit.after} for index, visit in enumerate(found.visits)}
         keys = [(natural(visit.group), visit.number) for visit in found.visits]
-        names: dict[int, list[str]] = {}
+        names: dict[int, str] = {}
         for index in graphs.topological(range(len(found.visits)), before, keys.__getitem__):
             names[index] = make(found.visits[index])
-        for index, made in names.items():
+        for index, name in names.items():
             edges = tuple(
-                Edge(before=names[other][-1], after=made[0], reason=reason)
-                for other, reason in found.visits[index].after
+                Edge(before=names[other], after=name, reason=reason) for other, reason in found.visits[index].after
             )
-            self.passes[made[0]] = replace(self.passes[made[0]], after=edges)
-        return [name for made in names.values() for name in made]
+            self.passes[name] = replace(self.passes[name], after=edges)
+        return list(names.values())
 
     def once(self, kind: StageKind, phase: Phase, service: str) -> str:
         host, role, why = self.facts.primary(service)
@@ -195,11 +169,9 @@ class Builder:
         return self.add(name, kind, role, (service,), (host,), legs, text, once=True)
 
     def visit_id(self, kind: StageKind, visit: Visit) -> str:
-        name = f"{kind}/{visit.group}"
-        return name if visit.number == 1 else self._next_id(name, visit.number)
-
-    def _next_id(self, name: str, number: int = 2) -> str:
-        """The first id ``name.NUMBER`` that no pass has."""
+        name, number = f"{kind}/{visit.group}", visit.number
+        if number == 1:
+            return name
         while f"{name}.{number}" in self._used:
             number += 1
         return f"{name}.{number}"

@@ -188,19 +188,20 @@ def _stage(layout: Layout, records: _Records, number: int) -> StageProgress:
 
 
 def _hosts(layout: Layout, records: _Records, snapshot: Snapshot) -> dict[str, int]:
-    """Hosts by state: what their rolling passes say, or all their passes where none takes them out of service."""
-    rolling: set[str] = set()
+    """Hosts by state: what the passes say that bring them to the release, or all their passes where none does."""
+    moved: set[str] = set()
     for visit in layout.rolling:
-        rolling |= visit.members
+        if visit.upgrades:
+            moved |= visit.members
     wanted: dict[str, int] = {}
     worst: dict[str, str] = {}
     order = ("upgrading", "unknown", "failed")
     for visit, known in records.items():
-        for host in visit.members if visit.rolling else visit.members - rolling:
+        for host in visit.members if visit.upgrades else visit.members - moved:
             wanted[host] = wanted.get(host, 0) + 1
         for host, record in known.items():
             if record.state in FINISHED:
-                if visit.rolling or host not in rolling:
+                if visit.upgrades or host not in moved:
                     wanted[host] = wanted.get(host, 0) - 1
                 continue
             state = record.state if record.state in TROUBLED else "upgrading" if record.state in BUSY else ""

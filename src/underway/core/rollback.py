@@ -84,7 +84,7 @@ def _was_begun(snapshot: Snapshot, action: str) -> bool:
 
 def _undo(plan: Plan, work: Pass, snapshot: Snapshot) -> Pass | None:
     """The pass that undoes ``work`` on the hosts that it had begun on, or None."""
-    if not work.rolling:
+    if not work.upgrades:
         return None
     hosts = tuple(host for host in reversed(work.hosts) if _was_begun(snapshot, action_id(work.id, host)))
     if not hosts:

@@ -154,7 +154,7 @@ def _actions(plan: Plan, actions: Mapping[str, ActionRecord], mode: str) -> dict
 
 
 def _host(host: Host, rows: Sequence[ActionRow], spans: Mapping[str, float]) -> HostRow:
-    state = host_state([(row.rolling, row.state) for row in rows])
+    state = host_state([(row.rolling and row.stage != "finalize", row.state) for row in rows])
     out = [row for row in rows if row.rolling and row.claimed is not None] or (
         [] if any(row.rolling for row in rows) else [row for row in rows if row.claimed is not None]
     )

@@ -257,7 +257,7 @@ class Control:
             {
                 host
                 for work, host in self._plan.actions()
-                if work.rolling and seen.state(action_id(work.id, host)) not in ("done", "skipped")
+                if work.upgrades and seen.state(action_id(work.id, host)) not in ("done", "skipped")
             }
         )
         if behind:

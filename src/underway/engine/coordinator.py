@@ -294,16 +294,16 @@ class Coordinator:
         durations = dict(change.durations)
         if self._plan.mode == "upgrade":  # how long it takes to undo a pass says nothing of the pass
             durations[name] = (*durations.get(name, ()), round(record.duration, 2))
-        if not work.rolling or self._rest_of_host(snapshot, work, host):
+        if not work.upgrades or self._rest_of_host(snapshot, work, host):
             return copy_of(change, durations=durations)
         release = self._plan.target if self._plan.mode == "upgrade" else self._plan.source
         known = HostRecord(release=release, by_run=self._run, at=self._clock.now())
         return copy_of(change, durations=durations, hosts={**change.hosts, host: known})
 
     def _rest_of_host(self, snapshot: Seen, done: Pass, host: str) -> bool:
-        """Whether a rolling pass of the host is still to come."""
+        """Whether another pass that brings the host to the release is still to come."""
         return any(
-            other.rolling
+            other.upgrades
             and other.id != done.id
             and host in other.hosts
             and snapshot.state(action_id(other.id, host)) not in FINISHED

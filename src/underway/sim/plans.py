@@ -199,6 +199,8 @@ def made_up(chance: random.Random) -> Plan:
     stage("control", True, roles[:split])
     if roles[split:]:
         stage("data", True, roles[split:])
+    if chance.random() < 0.3:  # a point of no return that restarts hosts, by their slots and gates
+        stage("finalize", True, roles[: chance.randint(1, len(roles))])
     groups = {}
     if len(roles) > 1 and chance.random() < 0.3:
         groups["g"] = GroupLimits(name="g", roles=tuple(roles[:2]), limit=chance.randint(1, 2), stated="chance")

@@ -9,9 +9,10 @@ import pytest
 from fast.engine.made import RUN, Bench, plan_of, works
 from underway.core.model.base import replace
 from underway.core.model.cluster import Probe
-from underway.core.model.plan import Plan
+from underway.core.model.plan import Plan, Stage
 from underway.core.model.policy import Limit, Policy
 from underway.core.model.state import ActionRecord
+from underway.core.outlook import host_states
 from underway.engine.clock import ManualClock
 from underway.engine.control import Control
 from underway.engine.measure import HostAnswer, Measurement
@@ -221,3 +222,23 @@ def test_finalize_waits_for_every_host() -> None:
     here = bench(replace(plan, stages=stages))
     with pytest.raises(Refused, match="h1"):
         here.control.finalize("now")
+
+
+def test_hosts_are_upgraded_before_a_finalize_that_restarts_them() -> None:
+    """A rolling pass of the point of no return uses slots and gates; it is not what brings a host to the release."""
+    plan = plan_of(approval=False)
+    again = replace(plan.passes["control/web"], id="finalize/web", stage="finalize")
+    last = Stage(kind="finalize", passes=(again.id,), approval=True, point_of_no_return=True)
+    here = bench(replace(plan, stages=(*plan.stages, last), passes={**plan.passes, again.id: again}), works)
+    with pytest.raises(Refused, match="h1"):
+        here.control.finalize("too early")
+    here.settle()
+    seen = here.repository.snapshot(RUN)
+    assert {host: record.release for host, record in here.repository.hosts().items()} == dict.fromkeys(
+        ("h1", "h2", "h3"), "2"
+    )
+    assert {host_states(here.plan, seen)[host] for host in ("h1", "h2", "h3")} == {"upgraded"}
+    here.control.finalize("now")
+    here.settle()
+    assert here.repository.snapshot(RUN).run.state == "done"
+    assert here.kinds().count("claimed") == 9, "prepare, control and finalize on three hosts"

@@ -420,15 +420,15 @@ def test_what_comes_after_waits_through_services_without_work() -> None:
     ]
 
 
-def test_finalize_that_restarts_is_drained_and_goes_in_batches() -> None:
+def test_finalize_that_restarts_is_drained_and_keeps_to_slots_and_gates() -> None:
     found = whole("nova")
     finalize = replace(found.phases["finalize"], restarts=True)
     nova = replace(found, phases={**found.phases, "finalize": finalize})
     made = plan(cluster({"compute": (["nova"], ["n1", "n2", "n3"])}, limits={"compute": 2}), catalogue(nova))
     [stage] = [stage for stage in made.stages if stage.kind == "finalize"]
-    assert [made.passes[name].hosts for name in stage.passes] == [("n1", "n2"), ("n3",)]
+    assert stage.passes == ("finalize/compute",)
+    work = made.passes["finalize/compute"]
+    assert (work.rolling, work.upgrades, work.hosts) == (True, False, ("n1", "n2", "n3"))
     assert legs(made, "finalize/compute") == [
         ("", ("nova.drain.drain-at-the-end", "nova.finalize.unpin", "nova.undrain.undrain-at-the-end"))
     ]
-    [edge] = made.passes["finalize/compute.2"].after
-    assert (edge.before, edge.reason) == ("finalize/compute", "nova is restarted: 2 hosts of compute at a time")

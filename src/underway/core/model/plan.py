@@ -24,7 +24,7 @@ STAGES: tuple[StageKind, ...] = (
 )  # fmt: skip
 
 ROLLING_STAGES: frozenset[StageKind] = frozenset({"control", "data"})
-"""Stages whose passes take a host out of service: they use slots, gates and windows."""
+"""Stages whose passes take a host out of service and bring it to the other release."""
 
 
 class Edge(Value, frozen=True, kw_only=True):
@@ -71,6 +71,11 @@ class Pass(Value, frozen=True, kw_only=True):
     p50: float = 0.0  # seconds one host takes, half of the time
     p90: float = 0.0
     basis: str = ""  # what the estimate rests on: "guess: …" or "12 past runs"
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether it brings its hosts to the other release; a rolling pass of ``finalize`` only restarts them."""
+        return self.rolling and self.stage in ROLLING_STAGES
 
 
 class Stage(Value, frozen=True, kw_only=True):

@@ -48,7 +48,7 @@ class PhaseSpec(Value, frozen=True, kw_only=True):
 
     ``on``: empty for the host itself, else the name of a service on whose hosts the steps run (a drain at
     the balancers, say), with ``underway_target`` naming the host that is drained. ``restarts`` (of ``finalize``): it
-    takes the service on a host away for a moment, so hosts go one batch after another within their role's limit, each
+    takes the service on a host away for a moment, so hosts use the slots and gates of their role, each
     drained before and undrained after.
     """
 
