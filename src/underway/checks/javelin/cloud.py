@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import openstack
+from keystoneauth1.exceptions import EndpointNotFound
 
 from underway.checks.javelin.file import Javelin
 
@@ -83,7 +84,11 @@ class Cloud:
     def of(self, name: str, service: str) -> Any:
         """The same, where the catalogue has a service. Raises NoService."""
         connection = self.owner(name)
-        if connection.session.get_endpoint(service_type=service, interface="public") is None:
+        try:
+            there = connection.session.get_endpoint(service_type=service, interface="public")
+        except EndpointNotFound:
+            there = None
+        if there is None:
             raise NoService(f"no {service} service in the catalogue")
         return connection
 
