@@ -224,6 +224,8 @@ class _Composer:
             key = self.key(event, depth)
             event = self.next()
             value_mark = event.start_mark
+            if isinstance(event, yaml.ScalarEvent) and not event.value and event.implicit[0]:
+                value_mark = start  # nothing stands there, and the parsers put nothing at different places
             value = self.node(event, depth + 1)
             if key is None:
                 continue

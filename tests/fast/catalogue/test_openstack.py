@@ -135,11 +135,13 @@ def test_schemas_grow_before_anything_stops_and_shrink_at_the_very_end(tmp_path:
 def test_restarts_at_the_point_of_no_return_are_drained_and_keep_to_the_limits(tmp_path: Path) -> None:
     plan = planned(tmp_path, APART)
     [finalize] = [stage for stage in plan.stages if stage.kind == "finalize"]
-    assert [plan.passes[name].hosts for name in finalize.passes] == [
-        ("c1",), ("c1",), ("c2",), ("c3",), ("c1",), ("c2",), ("c3",), ("n1", "n2"), ("n3", "n4"),
+    control = ("c1", "c2", "c3")
+    assert [(plan.passes[name].hosts, plan.passes[name].rolling) for name in finalize.passes] == [
+        (("c1",), False), (control, True), (control, True), (("n1", "n2", "n3", "n4"), True),
     ]  # fmt: skip
     assert plan.passes[finalize.passes[0]].services == ("nova",)  # the proof, before anything is restarted
-    api = plan.passes["finalize/controller.4"]
+    api = plan.passes[finalize.passes[2]]
+    assert api.services == ("nova-api",)
     assert [leg.on for leg in api.legs] == ["lb1", "lb2", "", "lb1", "lb2"]
 
 

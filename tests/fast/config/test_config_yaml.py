@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from underway.config.located import Document, parse
@@ -170,6 +170,7 @@ def _any(data: bytes, pure: bool) -> None:
 
 
 @given(_YAMLISH)
+@example("? 0")
 @settings(max_examples=300, deadline=None)
 def test_both_parsers_agree(text: str) -> None:
     """Where both read a text, they read the same, at the same places."""
