@@ -181,7 +181,8 @@ def down(places: Places) -> None:
         began = time.monotonic()
         if places.ssh_config.exists():
             remote.hang_up(places, [host.name for host in FULL.hosts])
-        ended = groups.end(places, [*(host.name for host in FULL.hosts), groups.WORK])
+        ended = machines.power_off(places, [host.name for host in FULL.hosts])
+        groups.end(places, [groups.WORK])
         gone = mounts.unmount_below(places.top)
         things = network.remove(places)
         hosts.discard(places)
