@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underway.app.place import Session
-from underway.app.reporting import summary_of
 from underway.checks.suites.base import Around
 from underway.checks.suites.resource import ResourceProgram
 from underway.checks.suites.run import run_suite
 from underway.config.load import Inputs
-from underway.core import checking, sanity
-from underway.core.model.base import canonical, decode
+from underway.core import checking, history, sanity
+from underway.core.model.base import canonical, decode, replace
 from underway.core.model.check import CheckRun, Look, Moment, ResourceRecord, Suite, SuiteResult
 from underway.core.model.state import RunRecord
 from underway.core.nearest import nearest
 from underway.core.rows import StepRow
+from underway.engine.mirror import read_lines
 from underway.errors import InputError, RecordInvalid
 
 KINDS_THAT_STAY = ("resource", "javelin")
 
-POLL = 1.0
+POLL = 0.5
 """Seconds between two looks at the journals of a run."""
 
 
@@ -157,7 +157,12 @@ class Checks:
         broken: tuple[sanity.Broken, ...] = ()
         if moment == "during" and staying and run is not None:
             first = _look(started, now(), results)
-            looks = (first, *(self._follow(run, staying, around, first) if follow else ()))
+            seen = [first]
+            for look, last in self._follow(run, staying, around, first) if follow else ():
+                seen.append(look)
+                latest = {result.suite: result for result in last}
+                results = [latest.get(result.suite, result) for result in results]
+            looks = tuple(seen)
             broken = sanity.broken(looks, self._steps(run))
         checks = CheckRun(
             id=id_,
@@ -176,11 +181,14 @@ class Checks:
         return Judged(checks, before, checking.judge(checks, before, self._inputs.checks), broken)
 
     def _earlier(self, checks: CheckRun) -> CheckRun | None:
-        """The latest checks before the upgrade, which those during and after it are compared with."""
+        """What those during and after an upgrade are compared with: of every suite its latest result before it."""
         if checks.moment == "before":
             return None
         found = [one for one in self._shelf.all() if one.moment == "before" and one.started < checks.started]
-        return found[-1] if found else None
+        if not found:
+            return None
+        latest = {result.suite: result for one in found for result in one.suites}
+        return replace(found[-1], suites=tuple(latest.values()))
 
     def _resource(self, suite: Suite, moment: Moment, around: Around) -> SuiteResult:
         """One of the three cases of the sanity run; during an upgrade it is only looked at."""
@@ -207,8 +215,10 @@ class Checks:
     def _program(self, suite: Suite, around: Around) -> ResourceProgram:
         return ResourceProgram(suite, self._shelf.save(suite.name), around.logs, self._release)
 
-    def _follow(self, run: RunRecord, suites: Sequence[Suite], around: Around, first: Look) -> Iterable[Look]:
-        """A look after each step that ended, until the run is over; one more then."""
+    def _follow(
+        self, run: RunRecord, suites: Sequence[Suite], around: Around, first: Look
+    ) -> Iterable[tuple[Look, list[SuiteResult]]]:
+        """A look after each step that ended, until the run is over, with what was found; one more then."""
         seen = _ended(self._steps(run))
         failed = set(first.failed)
         over = False
@@ -225,10 +235,13 @@ class Checks:
             for id_ in sorted(set(look.failed) - failed):
                 self._say(f"  {id_}: {look.failed[id_]}")
             failed = set(look.failed)
-            yield look
+            yield look, results
 
     def _steps(self, run: RunRecord) -> tuple[StepRow, ...]:
-        return summary_of(self._session, run.id).steps
+        """What the hosts' journals say so far."""
+        plan, _ = self._session.plan_of(run.id)
+        lines = read_lines(self._session.place.run_directory(run.id) / "journals")
+        return history.steps(plan, run.id, self._session.repository.snapshot(run.id).actions, lines)
 
 
 _CASES: Mapping[sanity.Sanity, str] = {

@@ -29,6 +29,7 @@ COMMANDS = {
     "check": "checking:check",
     "status": "showing:status",
     "report": "showing:report",
+    "diagnose": "showing:diagnose",
     "log": "showing:log",
     "audit": "showing:audit",
     "pause": "verbs:pause",

@@ -16,6 +16,7 @@ from underway.errors import (
     EXIT_WAITING,
     InputError,
     Refused,
+    UnderwayError,
     UsageError,
 )
 
@@ -215,4 +216,20 @@ def _drive(
         echo(text.headline(summary))
         echo(summary.result)
         echo(f"report: {path}")
+    if end == "halted":
+        _diagnose(context, run.id, quiet=mode == "json")
     raise click.exceptions.Exit(EXITS[end])
+
+
+def _diagnose(context: Context, run: str, quiet: bool) -> None:
+    """Collect what an expert would ask for while it is still there; that this fails must not hide why the run did."""
+    from underway.app.diagnosing import diagnose
+    from underway.config.load import load
+
+    try:
+        path = diagnose(context.session, load(context.place.cluster_file), run, None)
+    except (UnderwayError, OSError) as error:
+        echo(f"underway diagnose: {error}", error=True)
+        return
+    if not quiet:
+        echo(f"diagnosis: {path}")

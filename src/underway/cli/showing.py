@@ -67,6 +67,24 @@ def report(context: Context, run_id: str, output: Path | None, as_json: bool, as
 
 @click.command()
 @click.option("--run", "run_id", metavar="RUN", default="", help="Another run than the latest.")
+@click.option("--host", "hosts", metavar="HOST", multiple=True, help="All services of this host (may be given again).")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Where (default: with the run).")
+@pass_context
+def diagnose(context: Context, run_id: str, hosts: tuple[str, ...], output: Path | None) -> None:
+    """Collect logs, versions and the last tasks in one file.
+
+    Of the hosts and services that the run's trouble is about, around its moment, without secrets. A run that halts
+    does so by itself.
+    """
+    from underway.app.diagnosing import diagnose as collect
+    from underway.config.load import load
+
+    path = collect(context.session, load(context.place.cluster_file), _run(context, run_id), output, hosts)
+    echo(f"wrote {path}")
+
+
+@click.command()
+@click.option("--run", "run_id", metavar="RUN", default="", help="Another run than the latest.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_context
 def log(context: Context, run_id: str, as_json: bool) -> None:

@@ -43,6 +43,8 @@ def build_service(written: ServiceFile) -> Service:
         probes={name: probe.model_dump(exclude_unset=True) for name, probe in written.probes.items()},
         vars=written.vars,
         gate=written.gate,
+        logs=tuple(written.logs),
+        version=tuple(written.version),
     )
 
 

@@ -246,6 +246,11 @@ class ServiceFile(Fragment):
     quorum: bool = Field(default=False, description="It stops serving when half of its hosts are down.")
     vars: Vars = Field(default={}, description="Defaults for its tasks, under settings, role and host values.")
     gate: Task | None = Field(default=None, description="One task that succeeds when the host is healthy.")
+    logs: list[str] = Field(
+        default=[],
+        description="Its logs on a host: paths (* for any letters), or journal:UNIT; for 'underway diagnose'.",
+    )
+    version: list[str] = Field(default=[], description="Program and arguments that print its version on a host.")
     handlers: list[Task] = Field(default=[], description="Ansible handlers that its tasks notify.")
     probes: dict[ProbeName, ServiceProbeFile] = Field(
         default={}, description="Asked of every host of the service, by name."

@@ -62,7 +62,8 @@ def run_tempest(suite: Suite, around: Around) -> SuiteResult:
         return failed(f"stestr list: {ended.problem or process.last_line(errors) or process.word_of(ended.status)}")
     listed = [line for line in listing.read_text(errors="replace").splitlines() if "." in line and " " not in line]
     wanted, missing = chosen(ask, listed, around.release)
-    cases = [Case(id=id_, outcome="missing", text=f"no such test{nearest(id_, map(_plain, listed))}") for id_ in missing]
+    there = [_plain(id_) for id_ in listed]
+    cases = [Case(id=id_, outcome="missing", text=f"no such test{nearest(id_, there)}") for id_ in missing]
     if wanted:
         load = around.logs / f"{suite.name}.load"
         load.write_text("".join(f"{id_}\n" for id_ in wanted.values()))

@@ -78,6 +78,8 @@ class Service(Value, frozen=True, kw_only=True):
     handlers: tuple[Task, ...] = ()
     probes: dict[str, Any] = {}
     vars: dict[str, Any] = {}
+    logs: tuple[str, ...] = ()  # paths on a host, with * for any letters and {variable}, or journal:UNIT
+    version: tuple[str, ...] = ()  # program and arguments that print the version that is there
     gate: Task | None = None  # one Ansible task; the host is healthy when it succeeds. None: `verify` is the gate
 
     @property
