@@ -183,9 +183,10 @@ def down(places: Places) -> None:
             remote.hang_up(places, [host.name for host in FULL.hosts])
         ended = machines.power_off(places, [host.name for host in FULL.hosts])
         groups.end(places, [groups.WORK])
-        gone = mounts.unmount_below(places.top)
+        gone = mounts.unmount_below(places.hosts)
         things = network.remove(places)
         hosts.discard(places)
+        layers.discard_unfinished(places)
         for path in places.run.iterdir():
             if path.name not in ("lock", "console", "site.log"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

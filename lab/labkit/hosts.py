@@ -55,13 +55,6 @@ def _fresh_store(places: Places) -> None:
     shutil.chown(images, STACK, STACK)
 
 
-def names(places: Places) -> list[str]:
-    """The hosts that have a place on disk."""
-    if not places.hosts.exists():
-        return []
-    return sorted(path.name for path in places.hosts.iterdir() if (path / "lower").exists())
-
-
 def snapshots(places: Places) -> list[str]:
     """The names of all whole snapshots, the oldest first."""
     if not places.snaps.exists():

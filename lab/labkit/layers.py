@@ -104,3 +104,9 @@ def services(places: Places) -> list[Path]:
         (made / "upper").rename(target)
         remove_tree(made)
     return [target, below]
+
+
+def discard_unfinished(places: Places) -> None:
+    """Throw away what a build that was interrupted has left: layers and environments with ``.new`` in their names."""
+    for path in places.cache.glob("*.new*"):
+        remove_tree(path)
