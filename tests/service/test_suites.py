@@ -12,7 +12,7 @@ import pytest
 from support.fake_api import wall
 from underway.checks.suites.base import Around
 from underway.checks.suites.run import run_suite
-from underway.core.model.check import Suite, SuiteResult, Tempest
+from underway.core.model.check import Suite, SuiteResult, Tempest, Testinfra
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -154,3 +154,25 @@ def test_no_stestr(tmp_path: Path) -> None:
 def test_no_workspace(tmp_path: Path) -> None:
     found = run(tmp_path, tmp_path)
     assert found.problem.startswith("stestr list: ")
+
+
+def test_pytest_and_its_results(tmp_path: Path) -> None:
+    """Without hosts there is nothing of testinfra in it: what is read is pytest's own file."""
+    (tmp_path / "test_hosts.py").write_text(
+        "import pytest\n\n"
+        "def test_good():\n    pass\n\n"
+        "def test_bad():\n    assert 1 == 2, 'too old'\n\n"
+        "@pytest.mark.skip(reason='not here')\ndef test_skipped():\n    pass\n\n"
+        "@pytest.fixture\ndef broken():\n    raise OSError('no ssh')\n\n"
+        "def test_error(broken):\n    pass\n"
+    )
+    asked = Testinfra(python=sys.executable, files=(str(tmp_path / "test_hosts.py"),))
+    found = run_suite(Suite(name="it", kind="testinfra", testinfra=asked, timeout=60), Around("2", tmp_path, wall))
+    assert found.problem == ""
+    assert [(case.id.rpartition(".")[2], case.outcome) for case in found.cases] == [
+        ("test_good", "passed"), ("test_bad", "failed"), ("test_skipped", "skipped"), ("test_error", "failed"),
+    ]  # fmt: skip
+    assert [case.text for case in found.cases][1:3] == ["AssertionError: too old", "not here"]
+    missing = Testinfra(python=sys.executable, files=(str(tmp_path / "nowhere.py"),))
+    found = run_suite(Suite(name="it", kind="testinfra", testinfra=missing, timeout=60), Around("2", tmp_path, wall))
+    assert found.problem.startswith("pytest: exit 4")
