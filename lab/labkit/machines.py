@@ -19,9 +19,15 @@ from labkit.places import Places
 from labkit.shell import say
 from labkit.topology import Host
 
-# Reached with the host's SSH server alone; the laboratory starts the rest in order (a Galera cluster that was stopped
-# whole has no member that may begin by itself). A host that boots alone later takes systemd's default and joins.
-COLD = "systemd.unit=lab-cold.target"
+# What a host boots to for as long as this link is there: its SSH server alone. The laboratory then starts the rest in
+# order, since a Galera cluster that was stopped whole has no member that may begin by itself, and takes the link away
+# (order.start): from then on a host that boots, or reboots itself, starts everything and joins the others.
+DEFAULT = "etc/systemd/system/default.target"
+COLD = "lab-cold.target"
+# systemd-nspawn that keeps no unit ends with this exit code when its host reboots, and wants to be started again
+# (EXIT_FORCE_RESTART in its source); a process outside the host sees to it.
+REBOOTED = 133
+KEEP = f'while "$@"; [ $? = {REBOOTED} ]; do :; done'
 
 
 def up(places: Places, host: str) -> bool:
@@ -32,25 +38,32 @@ def up(places: Places, host: str) -> bool:
 def boot(places: Places, host: Host, *, cold: bool) -> None:
     """Boot a host whose network is there; returns at once. Running already: nothing is done.
 
-    ``cold``: with nothing but its SSH server (see ``COLD``).
+    ``cold``: with nothing but its SSH server (see ``DEFAULT``).
     """
     if up(places, host.name):
         return
     home = places.hosts / host.name
     root = places.root(host.name)
+    if cold:
+        link = home / "upper" / DEFAULT
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(COLD)
     overlay(root, [Path(line) for line in (home / "lower").read_text().split()], home / "upper")
     command = [
         "systemd-nspawn", "--quiet", "--keep-unit", "--register=no", f"--directory={root}", f"--machine={host.name}",
         f"--network-namespace-path=/run/netns/{network.namespace(host.name)}", "--capability=CAP_NET_ADMIN",
         "--resolv-conf=off", "--timezone=off", "--link-journal=no", f"--bind-ro={places.packed}:/srv/venvs",
         *((f"--bind={places.shared}/images:/var/lib/glance/images",) if host.role == "controller" else ()),
-        "--boot", *((COLD,) if cold else ()),
+        "--boot",
     ]  # fmt: skip
     console = places.run / "console"
     console.mkdir(exist_ok=True)
+    tree = groups.group(places, host.name)
+    keeper = ["/bin/sh", "-c", KEEP, "keeper", *groups.inside(tree / "machine", command)]
     with (console / f"{host.name}.log").open("ab") as log:
         subprocess.Popen(
-            groups.inside(groups.group(places, host.name), command),
+            groups.inside(tree / "keeper", keeper),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -109,6 +109,23 @@ def test_a_host_that_lost_its_power_comes_back_by_itself(small: str) -> None:
     assert lab("ssh", "c2", "systemctl is-active mariadb keystone").split() == ["active", "active"]
 
 
+def test_a_host_that_reboots_itself_joins_again(small: str) -> None:
+    before = lab("ssh", "c3", "stat -c %Y /proc/1").split()[0]
+    lab("ssh", "c3", "systemctl reboot --no-block")
+    deadline = time.monotonic() + 90
+    while True:
+        said = subprocess.run(
+            [PROJECT / "lab/run", "ssh", "c3", "stat -c %Y /proc/1; systemctl is-active mariadb keystone"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.split()
+        if said[1:] == ["active", "active"] and said[0] != before:
+            return
+        assert time.monotonic() < deadline, said
+        time.sleep(1)
+
+
 def test_a_restored_laboratory_has_forgotten_what_was_written(small: str) -> None:
     lab("ssh", "c1", "touch /etc/written")
     name = json.loads((places().run / "lab.json").read_text())["snapshot"]
