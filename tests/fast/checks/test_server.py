@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from underway.checks.base import Answer
 from underway.checks.build import Kit
 from underway.checks.leftovers import Leftovers
 from underway.checks.prober import leftovers_of, main
+from underway.checks.spawn import ProberProcess
 from underway.core.model.base import replace
 from underway.core.model.cluster import Probe, ServerAsk
 from underway.errors import InputError
@@ -165,6 +168,24 @@ def test_a_killed_prober_leaves_nothing(nova: FakeNova, tmp_path: Path) -> None:
         assert main([*options, "--sweep"]) == 0
     assert nova.left() == []
     assert Leftovers.count(leftovers_of(prober.out)) == 0
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_the_end_of_a_run_leaves_nothing(nova: FakeNova, tmp_path: Path, how: str) -> None:
+    nova.boot = 1.0
+    (tmp_path / "samples").mkdir()
+    process = ProberProcess({"create": probe_of(nova, tmp_path)}, tmp_path)
+    process.ensure()
+    try:
+        end = time.monotonic() + 20
+        while not nova.left():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        if how == "killed":
+            os.kill(int((tmp_path / "prober.pid").read_text()), signal.SIGKILL)
+    finally:
+        process.stop()
+    assert nova.servers and nova.left() == []
 
 
 def test_what_cannot_be_swept_is_told(nova: FakeNova, tmp_path: Path) -> None:
