@@ -70,8 +70,8 @@ class MariaDb:
                 check=True, capture_output=True, timeout=120,
             )  # fmt: skip
             (self.directory / "init.sql").write_text(
-                "CREATE DATABASE probes;\n"
-                f"CREATE USER probe@'127.0.0.1' IDENTIFIED BY '{self.password}';\n"
+                "CREATE DATABASE IF NOT EXISTS probes;\n"
+                f"CREATE USER IF NOT EXISTS probe@'127.0.0.1' IDENTIFIED BY '{self.password}';\n"
                 "GRANT ALL ON probes.* TO probe@'127.0.0.1';\n"
             )
         with log.open("ab") as out:
@@ -79,11 +79,19 @@ class MariaDb:
                 [MARIADB, "--no-defaults", f"--datadir={data}", f"--socket={self.directory}/mariadb.sock",
                  f"--pid-file={self.directory}/mariadb.pid", "--bind-address=127.0.0.1", f"--port={self.port}",
                  "--user=root", "--innodb-buffer-pool-size=16M", "--performance-schema=off", "--skip-name-resolve",
-                 *([f"--init-file={self.directory}/init.sql"] if (self.directory / "init.sql").exists() else [])],
+                 f"--init-file={self.directory}/init.sql"],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
         wait_for_port(self.port, self.process, "mariadbd", log)
-        (self.directory / "init.sql").unlink(missing_ok=True)
+        end = time.monotonic() + 60  # it listens before it has read its first commands
+        while not self._has_user():
+            assert time.monotonic() < end and self.process.poll() is None, log.read_text(errors="replace")[-2000:]
+            time.sleep(0.1)
+
+    def _has_user(self) -> bool:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return self.sql("SHOW GRANTS FOR probe@'127.0.0.1'").count("probes") == 1
+        return False
 
     def sql(self, text: str) -> str:
         """What the server's administrator says."""

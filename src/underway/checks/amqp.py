@@ -28,7 +28,7 @@ from pamqp.commands import Basic
 from yarl import URL
 
 from underway.checks.base import Answer
-from underway.checks.errors import classify
+from underway.checks.errors import classify, of_number
 from underway.checks.login import Login, NoPassword
 from underway.checks.target import Resolver, check_address
 from underway.checks.web import Web
@@ -36,6 +36,9 @@ from underway.core.model.cluster import Probe, QueueAsk
 
 EXPIRES = 60_000
 """Milliseconds after which the broker itself deletes a queue that nobody uses: a killed prober leaves nothing."""
+
+_FIRST_CODE = 200
+"""Reply codes of AMQP begin here; error numbers of the system lie below."""
 
 _CODES: dict[type[Exception], int] = {
     **{kind: code for code, kind in OF_CHANNEL.items()},
@@ -126,8 +129,10 @@ class AmqpCheck:
 def _judge(error: AMQPError) -> Answer:
     """The answer to an error: the broker's reply code, or what the connection met."""
     code = _CODES.get(type(error), error.args[0] if error.args else 0)
-    if isinstance(code, int) and code:
+    if isinstance(code, int) and code >= _FIRST_CODE:
         return Answer(ok=False, error=f"amqp {code}", status=code)
+    if isinstance(error, OSError) and error.errno:  # aiormq hands on what the system said in an error of its own
+        return Answer(ok=False, error=of_number(error.errno))
     cause = error.__cause__
     if isinstance(cause, OSError) and not isinstance(cause, AMQPError):
         return Answer(ok=False, error=classify(cause))

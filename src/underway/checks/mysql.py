@@ -49,6 +49,8 @@ class MysqlCheck:
         self._context = web.trust(probe.ca, probe.name) if probe.ca else None
         self._resolver = resolver
         self._swept = False
+        self._busy: set[str] = set()
+        self._owed: set[str] = set()  # written, perhaps, and not known to be deleted
 
     async def ask(self) -> Answer:
         """One row, there and gone."""
@@ -82,6 +84,14 @@ class MysqlCheck:
 
     async def _row(self, cursor: Any) -> Answer:
         unique = secrets.token_hex(8)
+        self._busy.add(unique)
+        self._owed.add(unique)
+        try:
+            return await self._one(cursor, unique)
+        finally:
+            self._busy.discard(unique)
+
+    async def _one(self, cursor: Any, unique: str) -> Answer:
         insert = f"INSERT INTO {self._table} (id, probe, made) VALUES (%s, %s, UTC_TIMESTAMP())"  # noqa: S608  checked name
         try:
             await cursor.execute(insert, (unique, self._probe))
@@ -95,7 +105,11 @@ class MysqlCheck:
             await cursor.execute(insert, (unique, self._probe))
         await cursor.execute(f"SELECT probe FROM {self._table} WHERE id = %s", (unique,))  # noqa: S608
         found = await cursor.fetchone()
-        await cursor.execute(f"DELETE FROM {self._table} WHERE id = %s", (unique,))  # noqa: S608
+        # with what former questions could not delete: the database had gone in between
+        gone = (unique, *(self._owed - self._busy))
+        places = ", ".join(["%s"] * len(gone))
+        await cursor.execute(f"DELETE FROM {self._table} WHERE id IN ({places})", gone)  # noqa: S608
+        self._owed.difference_update(gone)
         if not self._swept:
             old = f"DELETE FROM {self._table} WHERE probe = %s AND made < UTC_TIMESTAMP() - INTERVAL {OLD} SECOND"  # noqa: S608
             await cursor.execute(old, (self._probe,))
