@@ -10,7 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from labkit import environments, groups, hosts, install, keys, ledger, machine, memory, mounts, network, order, status
+from labkit import (
+    environments,
+    groups,
+    hosts,
+    install,
+    keys,
+    layers,
+    ledger,
+    machine,
+    machines,
+    memory,
+    mounts,
+    network,
+    order,
+    status,
+)
 from labkit.errors import LabError, Refused
 from labkit.places import PROJECT, Places
 from labkit.table import WIDTH, table
@@ -101,6 +116,23 @@ def test_a_snapshot_is_put_on_top_of_what_was_under_it_and_restored_equal(places
         hosts.take(places, SMALL, "one", {})
     with pytest.raises(LabError, match="there are: one"):
         hosts.facts(places, "two")
+
+
+def test_what_an_interrupted_build_left_is_thrown_away_and_nothing_else(places: Places) -> None:
+    for name in ("base-1", "os-2026.1-2.new", "os-2026.1-2.new-root"):
+        (places.cache / name / "etc").mkdir(parents=True)
+    layers.discard_unfinished(places)
+    assert sorted(path.name for path in places.cache.iterdir()) == ["base-1", "venvs"]
+
+
+def test_a_host_is_started_again_when_it_reboots_and_only_then(tmp_path: Path) -> None:
+    host = tmp_path / "host"
+    host.write_text(
+        f'#!/bin/sh\necho boot >> {tmp_path}/boots\n[ "$(wc -l < {tmp_path}/boots)" = 3 ] || exit 133\nexit 1\n'
+    )
+    host.chmod(0o755)
+    subprocess.run(["/bin/sh", "-c", machines.KEEP, "keeper", host], check=False, timeout=20)
+    assert (tmp_path / "boots").read_text().count("boot") == 3
 
 
 def keys_of_hosts(places: Places) -> None:
