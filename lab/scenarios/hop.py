@@ -7,6 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
+
 from labkit import commands
 from labkit.errors import LabError
 from labkit.places import Places, places
@@ -31,6 +33,8 @@ def upgrade(name: str, target: str, *, naive: bool, fresh: bool) -> list[Verdict
         commands.restore(here, about["snapshot"])
     witness.seed(here, lab)
     before = witness.look(here, lab)
+    home.mkdir(parents=True, mode=0o700)
+    (home / "before.json").write_bytes(msgspec.json.encode(before))
     with operator(here, home) as hands:
         site.write(here, lab, home, about["release"], witness.facts(here, lab), naive=naive)
         hands.underway("validate")

@@ -21,6 +21,8 @@ SERVICE_VERSION = {"2025.1": 68, "2025.2": 70, "2026.1": 72, "2026.2": 74}
 """``SERVICE_VERSION`` of nova/objects/service.py of each release."""
 NOVA = "runuser -u stack -- /opt/current/nova-conductor/bin/nova-manage db online_data_migrations --max-count 50"
 LEDGER = "runuser -u stack -- /opt/current/ledger/bin/ledger-manage check"
+CONTROL = "network"
+"""The probe that only tells the prober's own loss of network; nobody's service, so nothing is said of it."""
 TO_THE_END = 60.0
 """Seconds before the end of a run after which a probe's last question counts as one at the end."""
 
@@ -48,14 +50,14 @@ def of_report(report: dict[str, Any], least: int) -> Iterator[Verdict]:
     """Requests, failures, and whether each failure has a cause."""
     yield Verdict(report["verdict"] == "done", f"verdict: {report['verdict']}")
     yield Verdict(report["requests"] > least, f"{report['requests']:,} requests (wanted more than {least:,})")
-    longest = f"{report['longest']:.1f} s" if report["longest"] else "none"
+    longest = f"{report['longest']['length']:.1f} s ({report['longest']['probe']})" if report["longest"] else "none"
     yield Verdict(report["failed"] == 0, f"{report['failed']:,} failed, longest outage: {longest}")
     for outage in report["outages"]:
         if not outage["host"]:
             said = outage["cause"] or outage["attribution"]
             what = f"{outage['label']} {outage['probe']} {outage['length']:.1f} s: {said}: {outage['errors']}"
             yield Verdict(False, what)
-    asked = [probe for probe in report["probes"] if not probe["host"]]
+    asked = [probe for probe in report["probes"] if not probe["host"] and probe["probe"] != CONTROL]
     late = [probe["probe"] for probe in asked if (probe["end"] or 0) < report["ended"] - TO_THE_END]
     yield Verdict(not late, f"{len(asked)} probes asked to the end{': not ' + ', '.join(late) if late else ''}")
 
