@@ -55,14 +55,14 @@ def top(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def test_before(top: Path) -> None:
+def before(top: Path) -> None:
     done = underway(top, "check", "run", "before")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "1 passed"), done.stdout + done.stderr
     done = underway(top, "check", "run", "before")
     assert "of this release: it is looked for" in done.stderr
 
 
-def test_during_a_look_finds_it_and_its_step(top: Path, record_property: Callable[[str, object], None]) -> None:
+def during_a_look_finds_it_and_its_step(top: Path, record_property: Callable[[str, object], None]) -> None:
     upgrade = subprocess.Popen(
         [UNDERWAY, "upgrade", "plan.json", "--yes"], cwd=top, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -91,7 +91,7 @@ def test_during_a_look_finds_it_and_its_step(top: Path, record_property: Callabl
     record_property("figures", f"resource broken on purpose: {broken['attribution']}, {steps}")
 
 
-def test_after_nothing_is_destroyed_that_was_not_found(top: Path) -> None:
+def after_nothing_is_destroyed_that_was_not_found(top: Path) -> None:
     done = underway(top, "check", "run", "after")
     assert done.returncode == 1
     assert "regression: note: note: failed (was passed): it is gone" in done.stdout
@@ -104,3 +104,10 @@ def test_after_nothing_is_destroyed_that_was_not_found(top: Path) -> None:
     assert not (top / ".underway/checks/saved/note/note").exists()
     record = json.loads((top / ".underway/checks/saved/note/record").read_text())
     assert record["release"] == "2.0" and not record.get("present")
+
+
+def test_before_during_and_after(top: Path, record_property: Callable[[str, object], None]) -> None:
+    """One story: each part stands on what the one before it left, so no two processes may share them."""
+    before(top)
+    during_a_look_finds_it_and_its_step(top, record_property)
+    after_nothing_is_destroyed_that_was_not_found(top)
