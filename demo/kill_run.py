@@ -56,7 +56,7 @@ class Run:
         return [sys.executable, "-m", "underway.cli.main", "--cluster", str(self.top / "cluster.yaml"), *words]
 
     def underway(self, *words: str) -> str:
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False)
+        done = subprocess.run(self.command(*words), cwd=self.top, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"underway {' '.join(words)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
