@@ -13,13 +13,13 @@ import asyncio
 import msgspec
 
 from underway.checks.base import Answer
+from underway.checks.creation import create, noted, refused
 from underway.checks.errors import classify
 from underway.checks.http import HttpCheck
-from underway.checks.keystone import TokenError
 from underway.checks.leftovers import Leftovers, Made, Sweeper
 from underway.checks.target import check_url
 from underway.checks.web import NETWORK
-from underway.checks.write import dig, nobody_took
+from underway.checks.write import dig
 from underway.core.model.cluster import Probe
 from underway.errors import InputError
 
@@ -53,29 +53,12 @@ class ServerCheck:
 
     async def ask(self) -> Answer:
         """One server, from the request until it is gone again."""
-        unique = self._sweeper.begin()
-        try:
-            return await self._life(unique)
-        except TokenError as error:
-            return Answer(ok=False, error=f"auth: {error.word}")
-        except NETWORK as error:
-            return Answer(ok=False, error=classify(error))
-        finally:
-            self._sweeper.end(unique)
+        return await noted(self._sweeper, self._life)
 
     async def _life(self, unique: str) -> Answer:
         begun = asyncio.get_running_loop().time()
-        try:
-            reply = await self._inner.exchange("POST", self._url, self._body(unique))
-        except TokenError:
-            self._leftovers.gone(unique)  # nothing was sent
-            raise
-        except NETWORK as error:
-            if nobody_took(error):
-                self._leftovers.gone(unique)
-            raise
-        if 400 <= reply.status < 500:
-            self._leftovers.gone(unique)  # refused as a whole: nothing was made
+        reply = await create(self._inner, self._leftovers, unique, "POST", self._url, self._body(unique))
+        if refused(reply):
             return Answer(ok=False, error=f"status {reply.status}", status=reply.status)
         identity = dig(reply.body, "server.id")
         if reply.status != 202 or not isinstance(identity, str):

@@ -7,12 +7,10 @@ from typing import Any
 import msgspec
 
 from underway.checks.base import Answer
-from underway.checks.errors import classify, proves_contact
+from underway.checks.creation import create, noted, refused
 from underway.checks.http import HttpCheck
-from underway.checks.keystone import TokenError
 from underway.checks.leftovers import Leftovers, Made, Sweeper
 from underway.checks.target import check_url
-from underway.checks.web import NETWORK
 from underway.checks.wire import judge
 from underway.core.model.cluster import Probe
 from underway.errors import InputError
@@ -55,31 +53,14 @@ class WriteCheck:
 
     async def ask(self) -> Answer:
         """One creation and one deletion."""
-        unique = self._sweeper.begin()
-        try:
-            return await self._write(unique)
-        except TokenError as error:
-            return Answer(ok=False, error=f"auth: {error.word}")
-        except NETWORK as error:
-            return Answer(ok=False, error=classify(error))
-        finally:
-            self._sweeper.end(unique)
+        return await noted(self._sweeper, self._write)
 
     async def _write(self, unique: str) -> Answer:
         probe = self._probe
         url, body = probe.url.replace("{unique}", unique), probe.body.replace("{unique}", unique)
-        try:
-            reply = await self._inner.exchange(probe.method, url, body)
-        except TokenError:
-            self._leftovers.gone(unique)  # nothing was sent
-            raise
-        except NETWORK as error:
-            if nobody_took(error):
-                self._leftovers.gone(unique)
-            raise
+        reply = await create(self._inner, self._leftovers, unique, probe.method, url, body)
         answer = judge(reply.status, reply.body, self._statuses, self._contains)
-        if 400 <= reply.status < 500:
-            self._leftovers.gone(unique)  # refused as a whole: nothing was made
+        if refused(reply):
             return answer
         found = dig(reply.body, self._probe.cleanup.get("id", ""))
         made = Made(probe.name, unique, str(found) if isinstance(found, str | int) else "")
@@ -119,12 +100,6 @@ class WriteCheck:
         """A last try to delete what is left."""
         await self._sweeper.close()
         await self._inner.close()
-
-
-def nobody_took(error: BaseException) -> bool:
-    """Whether a request that failed so was certainly not carried out."""
-    word = classify(error)
-    return word == "refused" or (word != "timeout" and not proves_contact(False, word))
 
 
 def dig(body: bytes, path: str) -> Any:
