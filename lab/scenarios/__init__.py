@@ -2,6 +2,6 @@
 
 SCENARIOS = {
     "rolling": "drained, one host after another, each waited for: nothing may fail",
-    "naive": "the same plan with draining and waiting turned off: shows what they are worth",
+    "naive": "all hosts of a role at once, nothing drained, nothing waited for: shows what the rules are worth",
 }
 """What ``lab/run scenario`` knows: the modules here that are run as programs."""

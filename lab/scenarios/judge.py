@@ -29,34 +29,45 @@ TO_THE_END = 60.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """One thing that was looked at: whether it is as promised, and what was seen."""
+    """One thing that was looked at: whether it is as promised (None: a figure, of which nothing is), what was seen."""
 
-    good: bool
+    good: bool | None
     text: str
+
+    def __str__(self) -> str:
+        return f"{'    ' if self.good is None else 'ok  ' if self.good else 'NOT '} {self.text}"
 
 
 def judge(
-    places: Places, lab: Topology, report: dict[str, Any], before: Seen, after: Seen, target: str
+    places: Places,
+    lab: Topology,
+    report: dict[str, Any],
+    before: Seen,
+    after: Seen,
+    target: str,
+    *,
+    faultless: bool = True,
 ) -> list[Verdict]:
-    """Everything that must be true after an upgrade in which nothing may fail."""
-    found = [*of_report(report, REQUESTS[lab.size]), *of_hosts(places, lab, target)]
+    """Everything that must be true after an upgrade; requests may fail only where faults were made on purpose."""
+    found = [*of_report(report, REQUESTS[lab.size], faultless=faultless), *of_hosts(places, lab, target)]
     found.append(Verdict(after.projects == before.projects, f"{len(after.projects)} projects of before are there"))
     if lab.size == "full":
         found += of_cloud(places, lab, before, after, target, report)
     return found
 
 
-def of_report(report: dict[str, Any], least: int) -> Iterator[Verdict]:
-    """Requests, failures, and whether each failure has a cause."""
+def of_report(report: dict[str, Any], least: int, *, faultless: bool = True) -> Iterator[Verdict]:
+    """Requests, failures, and the cause of each; with faults made on purpose, failures are figures."""
     yield Verdict(report["verdict"] == "done", f"verdict: {report['verdict']}")
     yield Verdict(report["requests"] > least, f"{report['requests']:,} requests (wanted more than {least:,})")
     longest = f"{report['longest']['length']:.1f} s ({report['longest']['probe']})" if report["longest"] else "none"
-    yield Verdict(report["failed"] == 0, f"{report['failed']:,} failed, longest outage: {longest}")
+    none = report["failed"] == 0 if faultless else None
+    yield Verdict(none, f"{report['failed']:,} failed, longest outage: {longest}")
     for outage in report["outages"]:
         if not outage["host"]:
             said = outage["cause"] or outage["attribution"]
             what = f"{outage['label']} {outage['probe']} {outage['length']:.1f} s: {said}: {outage['errors']}"
-            yield Verdict(False, what)
+            yield Verdict(False if faultless else None, what)
     asked = [probe for probe in report["probes"] if not probe["host"] and probe["probe"] != CONTROL]
     late = [probe["probe"] for probe in asked if (probe["end"] or 0) < report["ended"] - TO_THE_END]
     yield Verdict(not late, f"{len(asked)} probes asked to the end{': not ' + ', '.join(late) if late else ''}")

@@ -1,4 +1,4 @@
-"""The same plan by a cluster file that turns draining and waiting off, as an unthinking loop over hosts would do it.
+"""The same services by a cluster file without rules: all hosts of a role at once, nothing drained, nothing waited for.
 
 What fails is the scenario's result, so its exit code is 1.
 """
