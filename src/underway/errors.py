@@ -10,6 +10,7 @@
     │   ├── Drifted               kind="drifted"          exit 3   the world differs from the plan
     │   ├── NotTrusted            kind="not-trusted"      exit 3   signature, key, host key or ticket
     │   ├── OrderImpossible       kind="order-impossible" exit 3   the wanted order has a cycle
+    │   ├── NotChecked            kind="not-checked"      exit 3   the checks before an upgrade have not passed
     │   └── AlreadyRunning        kind="already-running"  exit 3   another run holds the cluster
     ├── StoreError                kind="store"            exit 5
     │   ├── Conflict              kind="conflict"         exit 5   somebody wrote first: look again
@@ -142,6 +143,21 @@ class OrderImpossible(Refused):
         self.edges = tuple(edges)
         told = f" ({'; '.join(self.edges)})" if self.edges else ""
         super().__init__(f"the {what} form a cycle: " + " -> ".join(self.path) + told)
+
+
+class NotChecked(Refused):
+    """The checks that are due before an upgrade have not passed; ``reasons`` says which, and why they do not count."""
+
+    kind = "not-checked"
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__(
+            "the checks before the upgrade do not let it begin: "
+            + "; ".join(self.reasons)
+            + " (make good what failed, "
+            "then 'underway check run before'; --without-checks REASON begins all the same, and is kept in the audit)"
+        )
 
 
 class AlreadyRunning(Refused):

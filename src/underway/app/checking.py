@@ -15,11 +15,13 @@ from underway.config.load import Inputs
 from underway.core import checking, history, sanity
 from underway.core.model.base import canonical, decode, replace
 from underway.core.model.check import CheckRun, Look, Moment, ResourceRecord, Suite, SuiteResult
+from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
 from underway.core.nearest import nearest
+from underway.core.readiness import Readiness, readiness
 from underway.core.rows import StepRow
 from underway.engine.mirror import read_lines
-from underway.errors import InputError, RecordInvalid
+from underway.errors import InputError, NotChecked, RecordInvalid
 
 KINDS_THAT_STAY = ("resource", "javelin")
 
@@ -119,6 +121,43 @@ def release_of(session: Session, inputs: Inputs) -> str:
     if run is None or run.state != "done" or stated not in (run.source, run.target):
         return stated
     return run.target if run.mode == "upgrade" else run.source
+
+
+def readiness_of(session: Session, inputs: Inputs, plan: Plan) -> Readiness:
+    """Whether the checks of cluster.yaml that are due before an upgrade let ``plan`` begin now."""
+    if not inputs.checks:
+        return Readiness((), (), ())
+    run = session.repository.current()
+    over = 0.0
+    if run is not None:  # hosts of an aborted run finish what they began
+        actions = session.repository.snapshot(run.id).actions
+        over = max((run.ended, *(record.ended for record in actions.values())))
+    return readiness(
+        inputs.checks,
+        shelf_of(session).all(),
+        cluster=plan.cluster,
+        release=plan.source,
+        since=over,
+        age=plan.policy.checks_age,
+        now=session.clock.now(),
+    )
+
+
+def want_checks(ready: Readiness, without: str) -> None:
+    """Raise NotChecked where the checks have not passed, and the operator gives no reason to begin ``without``."""
+    if ready.missing and not without.strip():
+        raise NotChecked(ready.missing)
+
+
+def start(session: Session, plan: Plan, envelope: bytes, ready: Readiness, without: str) -> RunRecord:
+    """Record a new upgrade, with the checks that it stands on or the operator's reason to begin ``without`` them.
+
+    Raises as ``want_checks`` and ``Session.start`` do.
+    """
+    want_checks(ready, without)
+    stands = f"checked by {', '.join(ready.on)}" if ready.due and not ready.missing else ""
+    waived = f"it began without its checks ({'; '.join(ready.missing)}): {without}" if ready.missing else ""
+    return session.start(plan, envelope, checks=stands, waived=waived)
 
 
 def _latest(session: Session) -> RunRecord | None:

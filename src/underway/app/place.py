@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from underway import trust
-from underway.core.model.base import decode
+from underway.core.model.base import decode, replace
 from underway.core.model.event import Event
 from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
@@ -139,8 +139,11 @@ class Session:
                 "('underway upgrade' without a plan follows them to their end; then start again)"
             )
 
-    def start(self, plan: Plan, envelope: bytes, reason: str = "") -> RunRecord:
-        """Record a new run; ``reason`` is the operator's word on why. Raises as ``check_free`` does."""
+    def start(self, plan: Plan, envelope: bytes, reason: str = "", *, checks: str = "", waived: str = "") -> RunRecord:
+        """Record a new run; ``reason`` is the operator's word on why. Raises as ``check_free`` does.
+
+        ``checks`` says on which results of checks it stands, ``waived`` without which ones, and why.
+        """
         self.check_free()
         run = RunRecord(
             id=self.clock.new_id(),
@@ -154,9 +157,11 @@ class Session:
         )
         way = (plan.source, plan.target) if plan.mode == "upgrade" else (plan.target, plan.source)
         why = f": {reason}" if reason else ""
-        text = f"{plan.mode} of {plan.cluster} from {way[0]} to {way[1]}, plan {run.plan[:12]}{why}"
+        stands = f"; {checks}" if checks else ""
+        text = f"{plan.mode} of {plan.cluster} from {way[0]} to {way[1]}, plan {run.plan[:12]}{why}{stands}"
         event = Event(at=run.started, kind="run-started", actor=f"operator:{self.place.operator}", text=text)
-        self.repository.create_run(run, envelope, event)
+        more = (replace(event, kind="checks-waived", text=waived),) if waived else ()
+        self.repository.create_run(run, envelope, event, *more)
         return run
 
     def close(self) -> None:

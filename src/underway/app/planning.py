@@ -24,9 +24,8 @@ def read_inputs(session: Session) -> Inputs:
     return load(session.place.cluster_file)
 
 
-def make_plan(session: Session, target: str) -> Plan:
+def make_plan(session: Session, inputs: Inputs, target: str) -> Plan:
     """The sealed plan of the files as they are, with what is known of hosts and past durations."""
-    inputs = read_inputs(session)
     session.place.prepare(inputs.cluster.name)
     repository = session.repository
     plan = build_plan(
@@ -40,9 +39,8 @@ def make_plan(session: Session, target: str) -> Plan:
     return seal(plan)
 
 
-def check_world(session: Session, plan: Plan) -> None:
+def check_world(session: Session, inputs: Inputs, plan: Plan) -> None:
     """Raise Drifted, naming every difference, where the plan no longer fits files, catalogue, settings or hosts."""
-    inputs = read_inputs(session)
     differences = drift(plan, inputs.cluster, inputs.catalogue, inputs.digests, session.repository.hosts())
     if differences:
         raise Drifted(differences)

@@ -28,11 +28,12 @@ def plan(context: Context, target: str, output: Path | None, old: Path | None, s
     """
     import json
 
-    from underway.app.planning import make_plan, sign_plan, write_plan
+    from underway.app.planning import make_plan, read_inputs, sign_plan, write_plan
     from underway.core.model.base import canonical
     from underway.core.preview import tree
 
-    made = make_plan(context.session, target)
+    inputs = read_inputs(context.session)
+    made = make_plan(context.session, inputs, target)
     if old is not None:
         from underway.app.planning import read_plan
         from underway.core.plandiff import compare
@@ -48,8 +49,12 @@ def plan(context: Context, target: str, output: Path | None, old: Path | None, s
     if strict and made.warnings:
         raise InputError(f"{len(made.warnings)} warnings, and --strict was given: the plan was not saved")
     if output is not None:
+        from underway.app.checking import readiness_of
+
         write_plan(output, made, sign_plan(context.place, made))
-        echo(f"saved {output} (digest {made.digest()[:12]}), signed; next: underway upgrade {output}", error=as_json)
+        first = "underway check run before, then " if readiness_of(context.session, inputs, made).missing else ""
+        saved = f"saved {output} (digest {made.digest()[:12]}), signed"
+        echo(f"{saved}; next: {first}underway upgrade {output}", error=as_json)
 
 
 @click.command()
@@ -93,7 +98,7 @@ def export(context: Context, directory: Path, plan_file: Path | None, target: st
 
     Plain ansible-playbook can then do the run in the same order, without Underway. DIRECTORY is new or empty.
     """
-    from underway.app.planning import make_plan
+    from underway.app.planning import make_plan, read_inputs
     from underway.render.export import export as write
 
     if (plan_file is None) == (target is None):
@@ -102,6 +107,6 @@ def export(context: Context, directory: Path, plan_file: Path | None, target: st
         made = _read(context, plan_file)
     else:
         assert target is not None
-        made = make_plan(context.session, target)
+        made = make_plan(context.session, read_inputs(context.session), target)
     write(made, directory)
     echo(f"wrote {directory}: read {directory / 'README.md'}; ansible-playbook site.yml does the run in the same order")

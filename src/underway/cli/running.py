@@ -50,17 +50,36 @@ vault_option = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines.")
 @click.option("--plain", is_flag=True, help="Progress as plain lines, also on a terminal.")
 @click.option("--linger", is_flag=True, help="Stay while the run waits for an operator (pause, approval).")
+@click.option(
+    "--without-checks",
+    "without",
+    metavar="REASON",
+    default="",
+    help="Begin although the checks before have not passed.",
+)
 @vault_option
 @pass_context
 def upgrade(
-    context: Context, plan_file: Path | None, yes: bool, as_json: bool, plain: bool, linger: bool, vault: Path | None
+    context: Context,
+    plan_file: Path | None,
+    yes: bool,
+    as_json: bool,
+    plain: bool,
+    linger: bool,
+    without: str,
+    vault: Path | None,
 ) -> None:
     """Apply a saved plan, or go on with the run.
 
     Without PLAN: go on with the run that is not finished. Ctrl-C once: start nothing more and wait for those at work.
     Twice: stop them too. Running again resumes.
+
+    Where cluster.yaml has checks that are due before an upgrade, none begins until 'underway check run before' has
+    passed; --without-checks keeps your REASON in the audit and in the report.
     """
-    run = _resume(context) if plan_file is None else _start(context, plan_file, yes, vault)
+    if plan_file is None and without:
+        raise UsageError("--without-checks is for the start of a run: give PLAN (a run that has begun needs no checks)")
+    run = _resume(context) if plan_file is None else _start(context, plan_file, yes, without, vault)
     _drive(context, run, _mode(as_json, plain), linger, vault)
 
 
@@ -123,8 +142,9 @@ def _resume(context: Context) -> RunRecord:
     return run
 
 
-def _start(context: Context, plan_file: Path, yes: bool, vault: Path | None) -> RunRecord:
-    from underway.app.planning import check_world, read_plan
+def _start(context: Context, plan_file: Path, yes: bool, without: str, vault: Path | None) -> RunRecord:
+    from underway.app import checking
+    from underway.app.planning import check_world, read_inputs, read_plan
     from underway.app.reporting import is_wound_up
     from underway.app.running import wind_up
 
@@ -139,10 +159,15 @@ def _start(context: Context, plan_file: Path, yes: bool, vault: Path | None) -> 
         return current
     _vault_password(plan, vault)
     session.check_free()
-    check_world(session, plan)
+    inputs = read_inputs(session)
+    check_world(session, inputs, plan)
+    ready = checking.readiness_of(session, inputs, plan)
+    checking.want_checks(ready, without)
+    for reason in ready.missing:
+        echo(f"without its checks: {reason}", error=True)
     echo(f"plan {plan.digest()[:12]}: {plan.cluster}, {_hosts(plan)}, {plan.source} to {plan.target}", error=True)
     _confirm("Start the upgrade?", yes)
-    run = session.start(plan, envelope)
+    run = checking.start(session, plan, envelope, ready, without)
     if current is not None and not is_wound_up(session, current):
         wind_up(session, current)
     return run

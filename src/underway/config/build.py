@@ -144,6 +144,7 @@ def build_policy(written: PolicyFile) -> Policy:
         outage_budget=dict(written.outage_budget),
         prepare_limit=written.prepare_limit,
         allow_full_outage=written.allow_full_outage,
+        checks_age=written.checks_age,
     )
 
 

@@ -21,6 +21,7 @@ from underway.config.fragment import Fragment
 from underway.config.names import Wrong
 from underway.config.probefiles import ProbeFile, ServiceProbeFile
 from underway.config.values import (
+    ChecksAge,
     Deadline,
     LimitValue,
     OptionalLimit,
@@ -158,6 +159,9 @@ class PolicyFile(Fragment):
     )
     allow_full_outage: bool = Field(
         default=False, description="Allow limits that take all hosts of a role, or the majority of a quorum, at once."
+    )
+    checks_age: ChecksAge = Field(
+        default=86400.0, description="How old the results of 'underway check run before' may be when an upgrade begins."
     )
 
 

@@ -186,6 +186,11 @@ ProbeTimeout = Annotated[
 Deadline = Annotated[
     float, checked(_between(1.0, 30 * 86400.0, "a host needs time, and must end")), WithJsonSchema(_DURATION_SCHEMA)
 ]
+ChecksAge = Annotated[
+    float,
+    checked(_between(60.0, 30 * 86400.0, "results count for a while, not for ever")),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
 LimitValue = Annotated[Limit, checked(limit), WithJsonSchema(_LIMIT_SCHEMA)]
 OptionalLimit = Annotated[
     Limit | None,

@@ -74,6 +74,7 @@ def summarise(
     length = (end or now) - run.started if run.started else None
     said = headline.claim(run, hosts, felt, length, requests, failed)
     changed = any(event.kind == "policy" for event in events)
+    waived = [clean(event.text, TEXT_LIMIT) for event in events if event.kind == "checks-waived"]
     absent = history.absences(plan, actions, events, end or now)
     return Summary(
         schema=SUMMARY_SCHEMA,
@@ -110,6 +111,7 @@ def summarise(
         losses=history.losses(plan, absent),
         operator=tuple(_operator(event) for event in events if event.actor.startswith("operator:")),
         warnings=(
+            *waived,
             *(clean(text, TEXT_LIMIT) for text in plan.warnings),
             *headline.warnings(skews or {}, probes, changed),
         ),

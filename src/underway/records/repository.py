@@ -65,8 +65,8 @@ class Repository:
         found, _ = self._read(self.keys.current, Current)
         return None if found is None else self._run_record(found.run)
 
-    def create_run(self, run: RunRecord, plan_envelope: bytes, event: Event) -> None:
-        """Record a new run as the cluster's current one, with its plan and its first event, in one transaction.
+    def create_run(self, run: RunRecord, plan_envelope: bytes, *events: Event) -> None:
+        """Record a new run as the cluster's current one, with its plan and its first events, in one transaction.
 
         Pieces of a plan that is too large for one are written before; without the run's record they mean nothing.
         Raises ``AlreadyRunning`` unless the latest run is done or aborted, and where the id was used before (also by
@@ -87,7 +87,7 @@ class Repository:
         try:
             for number, start in enumerate(starts):
                 self.store.commit({here.record: ABSENT}, {here.plan(number): plan_envelope[start : start + PIECE]})
-            self._commit_audited(expect, writes, run.id, (event,))
+            self._commit_audited(expect, writes, run.id, events)
         except Conflict:
             self._expect_no_run(here, run.id)  # says whose run was quicker
             raise

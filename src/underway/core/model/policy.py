@@ -49,7 +49,8 @@ class Policy(Value, frozen=True, kw_only=True):
     healthy without a break before its slot is free; ``health_timeout``: how long after its work a host may
     take to become healthy; ``deadline``: how long a host may be at work before it is called stuck;
     ``outage_budget``: seconds of outage per service at which the run halts; ``approvals``: stages that wait
-    for an operator's word; ``prepare_limit``: hosts at once in stages that restart nothing.
+    for an operator's word; ``prepare_limit``: hosts at once in stages that restart nothing; ``checks_age``: how old the
+    results of the checks before an upgrade may be when it begins.
     """
 
     limit: Limit | None = None
@@ -64,5 +65,6 @@ class Policy(Value, frozen=True, kw_only=True):
     outage_budget: dict[str, float] = {}
     prepare_limit: Limit = Limit(count=20)
     allow_full_outage: bool = False
+    checks_age: float = 86400.0
     role_limits: dict[str, Limit] = {}  # changed mid-run: override Role.limit
     group_limits: dict[str, Limit] = {}  # changed mid-run: override Group.limit
