@@ -102,6 +102,20 @@ def mend(host: str) -> None:
 
 
 @lab.command()
+@click.argument("host")
+def freeze(host: str) -> None:
+    """Let HOST hang: it runs, and answers nobody."""
+    commands.freeze(places(), host, hang=True)
+
+
+@lab.command()
+@click.argument("host")
+def thaw(host: str) -> None:
+    """Let HOST that hangs go on."""
+    commands.freeze(places(), host, hang=False)
+
+
+@lab.command()
 @click.argument("release")
 @click.option("--constraints", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 def lock(release: str, constraints: Path) -> None:
@@ -120,6 +134,13 @@ def scenario(name: str, words: tuple[str, ...]) -> None:
     if name not in SCENARIOS:
         raise LabError(f"no scenario is named {name!r}; there are: {', '.join(SCENARIOS)}")
     os.execv(sys.executable, [sys.executable, "-m", f"scenarios.{name}", *words])
+
+
+@lab.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+def matrix(words: tuple[str, ...]) -> None:
+    """Upgrade by every hop, drained and naive, and write docs/matrix.md."""
+    os.execv(sys.executable, [sys.executable, "-m", "scenarios.matrix", *words])
 
 
 def main() -> int:

@@ -242,6 +242,13 @@ def cut(places: Places, name: str, *, off: bool) -> None:
     network.cut(name, off=off)
 
 
+def freeze(places: Places, name: str, *, hang: bool) -> None:
+    """Let a host hang as one does whose disk stands still, or let it go on: meanwhile it answers nobody."""
+    _known(places, name)
+    groups.freeze(places, name, hang=hang)
+    say(f"{name}: {'hangs' if hang else 'goes on'}")
+
+
 def _known(places: Places, name: str) -> Host:
     lab, _ = current(places)
     host = lab.host(name)

@@ -70,6 +70,22 @@ def end(places: Places, names: Iterable[str], patience: float = 20) -> list[str]
     return ran
 
 
+def freeze(places: Places, name: str, *, hang: bool, patience: float = 20) -> None:
+    """Stop all processes of a group where they stand, or let them go on (``cgroup.freeze``).
+
+    Raises ``LabError`` where there is no such group, or the kernel does not do it in time.
+    """
+    tree = group(places, name)
+    if not processes(tree):
+        raise LabError(f"{name}: nothing of it runs; 'lab/run boot {name}' boots it")
+    (tree / "cgroup.freeze").write_text("1" if hang else "0")
+    deadline = time.monotonic() + patience
+    while f"frozen {int(hang)}" not in (tree / "cgroup.events").read_text():
+        if time.monotonic() > deadline:
+            raise LabError(f"{name}: the kernel did not {'freeze' if hang else 'thaw'} it within {patience:.0f} s")
+        time.sleep(0.05)
+
+
 def _remove(tree: Path, deadline: float) -> None:
     """Remove a group, and those above it that have become empty; the kernel may take a moment to let go of it."""
     for path in sorted(tree.rglob("*"), key=lambda path: -len(path.parts)):

@@ -1,0 +1,52 @@
+"""The coordinator is killed ten times.
+
+At moments left to chance it is killed by ``kill -9``, and started again. Nothing may fail, and no step may run twice.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections import Counter
+
+from scenarios.scene import DONE, Scene, main
+
+PAUSE = {"full": (15.0, 60.0), "small": (3.0, 12.0)}
+"""Seconds from a start to its kill, evenly distributed: ten of them fit in a run."""
+
+
+def story(scene: Scene) -> None:
+    """Kill, start again; at the end, see in the hosts' journals that no step ended twice."""
+    chance = random.Random(scene.given.seed)
+    upgrade = scene.upgrade()
+    done = 0
+    while upgrade.at_work(chance.uniform(*PAUSE[scene.stage.lab.size])) and done < scene.given.kills:
+        done += 1
+        scene.told(f"kill -9, number {done}.")
+        upgrade.kill()
+        if done in (1, scene.given.kills):
+            scene.told("What status says while no coordinator runs:")
+            scene.underway("status", good=(0, 1, 4))
+        upgrade = scene.start("upgrade", "--yes", "--plain")
+    code = upgrade.end()
+    scene.expect(code == DONE, f"the upgrade ended with exit code {code}")
+    scene.expect(done == scene.given.kills, f"the coordinator was killed {done} times")
+    twice = twice_ended(scene)
+    scene.expect(not twice, f"no step ended twice on any host{': but ' + ', '.join(twice) if twice else ''}")
+    scene.underway("audit", "verify")
+
+
+def twice_ended(scene: Scene) -> list[str]:
+    """Steps that a host's journal ends twice in the same leg of the same action."""
+    ends: Counter[tuple[str, str, int, str]] = Counter()
+    for path in scene.stage.home.glob(".underway/runs/*/journals/*.jsonl"):
+        for raw in path.read_text().splitlines():
+            line = json.loads(raw)
+            if line["kind"] == "end" and not line.get("rc"):
+                ends[(path.stem, line["action"], line.get("leg", 0), line["step"])] += 1
+    return [f"{host}: {step} of {action}" for (host, action, _, step), count in ends.items() if count > 1]
+
+
+if __name__ == "__main__":
+    sys.exit(main("killed", __doc__ or "", story, kills=10, seed=1))
