@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from labkit import groups
 from labkit.errors import LabError, Refused
-from labkit.shell import run, say, step
+from labkit.shell import run, say, step, succeeds
 
 # program -> Debian package that brings it
 PROGRAMS = {
@@ -27,6 +28,23 @@ def need_root() -> None:
     """Refuse, in one sentence, to go on as somebody else."""
     if os.geteuid():
         raise Refused("needs root: it boots hosts in containers and lays a network for them")
+
+
+def obstacle() -> str:
+    """Why no laboratory can be up on this machine, in one line; empty if one can, as far as can be told beforehand."""
+    if os.geteuid():
+        return "needs root, to boot hosts in containers and lay a network for them"
+    if not Path("/etc/debian_version").exists() or not shutil.which("apt-get"):
+        return "needs Debian, whose packages its hosts are made of"
+    try:
+        top = groups.unified(Path("/proc/self/mountinfo").read_text())
+    except LabError as error:
+        return str(error)
+    if not os.access(top, os.W_OK):
+        return f"{top}: control groups cannot be made here; a container needs its own, writable"
+    if not succeeds("unshare", "--mount", "--net", "mount", "-t", "tmpfs", "none", "/mnt"):
+        return "this machine does not let root mount, or make network namespaces: a container without CAP_SYS_ADMIN?"
+    return ""
 
 
 def missing_packages(found: Sequence[str], keyring: bool) -> list[str]:

@@ -87,8 +87,8 @@ class Scene:
         ]
 
 
-def main(name: str, what: str, told: Callable[[Scene], None], **more: int) -> int:
-    """A story's command line; ``more``: options with numbers, and their defaults."""
+def main(name: str, what: str, told: Callable[[Scene], None], *, faultless: bool = False, **more: int) -> int:
+    """A story's command line. ``faultless``: no request may fail for all that; ``more``: numbers with defaults."""
 
     def add(parser: argparse.ArgumentParser) -> None:
         for option, default in more.items():
@@ -98,7 +98,7 @@ def main(name: str, what: str, told: Callable[[Scene], None], **more: int) -> in
     def play(given: argparse.Namespace) -> list[Verdict]:
         with _played(name, given) as scene:
             told(scene)
-            end = hop.concluded(scene.stage, faultless=False)
+            end = hop.concluded(scene.stage, faultless=faultless)
             scene.found += end.verdicts
         story.write(scene.stage, name, what, scene.found, end.report, docs=given.write)
         return scene.found
