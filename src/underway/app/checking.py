@@ -182,7 +182,7 @@ class Checks:
         now = self._session.clock.now
         started = now()
         id_ = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started))}-{moment}"
-        around = Around(self._release, self._shelf.logs(id_), now)
+        around = Around(self._release, self._shelf.logs(id_), now, self._session.place.known_hosts)
         results = []
         for suite in suites:
             self._say(f"{suite.name} ({suite.kind})")

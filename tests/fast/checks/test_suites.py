@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shlex
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from support.fake_api import FakeApi, wall
 from underway.checks.suites.base import Around
 from underway.checks.suites.resource import ResourceProgram
 from underway.checks.suites.run import run_suite
-from underway.core.model.check import Case, Resource, Suite
+from underway.core.model.check import Case, Resource, Suite, Testinfra
 from underway.core.model.cluster import Probe
 from underway.core.sanity import DURING, VERBS
 
@@ -110,3 +113,29 @@ def test_a_resource_that_says_nothing(tmp_path: Path) -> None:
 def test_a_resource_that_fails_without_saying_which(tmp_path: Path) -> None:
     found = resource(tmp_path, 'echo "ok vm"; exit 1').call(DURING)
     assert [(case.id, case.outcome) for case in found.cases] == [("vm", "passed"), ("it", "failed")]
+
+
+def test_tests_of_hosts_know_the_keys_that_hosts_were_enrolled_with(tmp_path: Path) -> None:
+    pytest_of_others = tmp_path / "python"
+    pytest_of_others.write_text(
+        "#!/bin/sh\nprintf '%s\\n' \"$@\"\n"
+        'for word; do case $word in --junit-xml=*) echo "<testsuites/>" > "${word#*=}" ;; esac; done\n'
+    )
+    pytest_of_others.chmod(0o755)
+    asked = Testinfra(python=str(pytest_of_others), files=("test_it.py",), hosts=("ssh://root@10.0.0.1:22",))
+    suite = Suite(name="it", kind="testinfra", testinfra=asked)
+    known = tmp_path / "of 100%" / "known_hosts"
+    found = run_suite(suite, dataclasses.replace(around(tmp_path), known_hosts=known))
+    assert found.problem == ""
+    words = (tmp_path / "logs/it.log").read_text().splitlines()
+    assert "--hosts=ssh://root@10.0.0.1:22" in words
+    (given,) = [word.partition("=")[2] for word in words if word.startswith("--ssh-extra-args=")]
+    options = shlex.split(given)
+    told = f'UserKnownHostsFile="{tmp_path}/of 100%%/known_hosts"'
+    assert told in options and "StrictHostKeyChecking=yes" in options
+    wanted = subprocess.run(["ssh", "-G", *options, "10.0.0.1"], capture_output=True, text=True, check=True).stdout
+    assert (
+        f'userknownhostsfile "{known}"' in wanted.splitlines() or f"userknownhostsfile {known}" in wanted.splitlines()
+    )
+    run_suite(suite, around(tmp_path))
+    assert "--ssh-extra-args" not in (tmp_path / "logs/it.log").read_text()

@@ -5,7 +5,9 @@ That file is trusted: pytest writes it into a directory that only we can write t
 
 from __future__ import annotations
 
+import shlex
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 from underway.checks.suites import process
 from underway.checks.suites.base import Around
@@ -24,6 +26,7 @@ def run_testinfra(suite: Suite, around: Around) -> SuiteResult:
     report.unlink(missing_ok=True)
     words = [ask.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
     words += [f"--hosts={','.join(ask.hosts)}"] if ask.hosts else []
+    words += [f"--ssh-extra-args={_ssh(around.known_hosts)}"] if ask.hosts and around.known_hosts else []
     ended = process.run([*words, *ask.files], log, suite.timeout)
     problem = ended.problem
     if not problem and ended.status not in _RAN:
@@ -35,6 +38,18 @@ def run_testinfra(suite: Suite, around: Around) -> SuiteResult:
     return SuiteResult(
         suite=suite.name, kind=suite.kind, cases=tuple(_case(one) for one in root.iter("testcase")), problem=problem
     )
+
+
+def _ssh(known_hosts: Path) -> str:
+    """Options of ssh: host keys are those that the hosts were enrolled with, and nobody is asked anything."""
+    options = (
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        f'UserKnownHostsFile="{str(known_hosts.absolute()).replace("%", "%%")}"',
+        "GlobalKnownHostsFile=/dev/null",
+        "ForwardAgent=no",
+    )
+    return shlex.join(word for option in options for word in ("-o", option))  # testinfra gives them to a shell
 
 
 def _case(element: ElementTree.Element) -> Case:
