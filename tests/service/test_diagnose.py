@@ -31,7 +31,7 @@ def halted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cluster = cluster.replace("  web3: {role: web", "  # web3: {role: web")
     checks = (
         "checks:\n  list:\n    probe:\n      http: http://127.0.0.1:9/\n"
-        "      auth: {url: 'http://127.0.0.1:9/v3', user: u, password_file: secret}\n"
+        "      auth: {url: 'http://127.0.0.1:9/v3', user: u, password_file: secret}\n    when: [after]\n"
     )
     (top / "cluster.yaml").write_text(cluster + checks)
     service = (top / "services/web.yaml").read_text()
