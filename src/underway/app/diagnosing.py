@@ -22,7 +22,7 @@ from underway.config.probes import placeholders
 from underway.core import diagnosis
 from underway.core.calls import utc
 from underway.core.diagnosis import Concern
-from underway.core.model.cluster import Cluster, Host, Probe
+from underway.core.model.cluster import Host, Probe
 from underway.core.model.service import Service
 from underway.core.redaction import Redactor
 from underway.core.rows import Summary
@@ -176,8 +176,15 @@ def _secrets(inputs: Inputs) -> Iterator[str]:
             continue  # a file that cannot be read was of no use to the probe either
 
 
-def _values(host: Host, service: Service, cluster: Cluster) -> Mapping[str, str]:
-    return placeholders(host, service.vars, cluster.settings, cluster.roles[host.role].vars, host.vars)
+def asked(host: Host, service: Service, inputs: Inputs) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The ``logs`` and the ``version`` of a service for one host.
+
+    As its tasks do, they see what all services of the host's role default; its own defaults rank first.
+    """
+    role = inputs.cluster.roles[host.role]
+    others = [inputs.catalogue.services[name].vars for name in role.services if name in inputs.catalogue.services]
+    values = placeholders(host, *others, service.vars, inputs.cluster.settings, role.vars, host.vars)
+    return tuple(_fill(log, values) for log in service.logs), tuple(_fill(word, values) for word in service.version)
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
@@ -188,10 +195,9 @@ def _versions(reach: Reach, host: Host, services: Iterable[str], inputs: Inputs)
     """What each service says its version is, where its file says how to ask."""
     found = {}
     for name in services:
-        service = inputs.catalogue.services[name]
-        if service.version:
-            values = _values(host, service, inputs.cluster)
-            said = reach.ask(host, shlex.join(_fill(word, values) for word in service.version))
+        _, version = asked(host, inputs.catalogue.services[name], inputs)
+        if version:
+            said = reach.ask(host, shlex.join(version))
             found[name] = (said or b"not known").decode(errors="replace").strip()[:1000]
         else:
             found[name] = "not known (the service file names no 'version')"
@@ -203,10 +209,8 @@ def _logs(reach: Reach, host: Host, services: Iterable[str], inputs: Inputs, at:
     zone = (reach.ask(host, "date +%z") or b"+0000").decode().strip()
     offset = (-1 if zone[:1] == "-" else 1) * (int(zone[1:3]) * 3600 + int(zone[3:5]) * 60)
     for name in services:
-        service = inputs.catalogue.services[name]
-        values = _values(host, service, inputs.cluster)
-        for written in service.logs:
-            pattern = _fill(written, values)
+        logs, _ = asked(host, inputs.catalogue.services[name], inputs)
+        for pattern in logs:
             unit = _UNIT.fullmatch(pattern)
             if unit is not None:
                 since, until = int(at - diagnosis.BEFORE), int(at + diagnosis.AFTER) + 1

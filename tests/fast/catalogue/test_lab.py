@@ -8,6 +8,7 @@ import pytest
 
 from labkit.topology import FULL, RELEASES, SMALL, VERSIONS
 from scenarios.site import Facts, render
+from underway.app.diagnosing import asked
 from underway.config.load import Inputs, load
 from underway.core.planner import build_plan
 from underway.errors import Refused
@@ -33,6 +34,16 @@ def test_every_hop_is_planned(tmp_path: Path, source: str, target: str, naive: b
     assert [problem.field for problem in inputs.problems] == ["probes.entry.access"]
     plan = build_plan(inputs.cluster, inputs.catalogue, target, digests=inputs.digests)
     assert {"control", "data", "finalize", "migrate", "contract"} <= {stage.kind for stage in plan.stages}
+
+
+def test_what_diagnoses_ask_of_every_host_is_known(tmp_path: Path) -> None:
+    found = lab(tmp_path, "2025.1")
+    for host in found.cluster.hosts.values():
+        for name in found.cluster.roles[host.role].services:
+            logs, version = asked(host, found.catalogue.services[name], found)
+            assert version and not [word for word in (*logs, *version) if "{" in word], name
+            if name == "ledger":
+                assert (logs, version[-1]) == (("journal:ledger",), "/opt/current/ledger")
 
 
 def test_a_release_that_is_jumped_over_wrongly_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from underway.app.diagnosing import asked
 from underway.config import shipped
 from underway.config.load import Inputs, load
 from underway.config.scenario import Scenario
@@ -92,6 +93,30 @@ def test_it_validates_without_a_warning(tmp_path: Path, cluster: str) -> None:
     found = inputs(tmp_path, cluster)
     assert [str(problem) for problem in found.problems] == []
     assert sorted(found.catalogue.services) == SERVICES
+
+
+@pytest.mark.parametrize("cluster", [APART, ALL_IN_ONE], ids=["apart", "all-in-one"])
+def test_every_service_says_where_its_logs_and_its_version_are(tmp_path: Path, cluster: str) -> None:
+    found = inputs(tmp_path, cluster)
+    said = {}
+    for host in found.cluster.hosts.values():
+        for name in found.cluster.roles[host.role].services:
+            logs, version = asked(host, found.catalogue.services[name], found)
+            assert version, f"{name}: no version"
+            assert logs or name in ("environment", "nova"), f"{name}: no logs, and it has a program"
+            assert not [word for word in (*logs, *version) if "{" in word], f"{name}: a variable that is not known"
+            said[name] = (*logs, *version)
+    readlink = ("readlink", "--canonicalize-existing")
+    assert said["keystone"] == ("journal:keystone", *readlink, "/opt/current/keystone")
+    assert said["glance"] == ("journal:glance-api", *readlink, "/opt/current/glance-api")
+    assert said["nova-compute"] == ("journal:nova-compute", *readlink, "/opt/current/nova-compute")
+    assert said["environment"] == ("ls", "/opt/os")
+
+
+def test_logs_and_versions_follow_the_settings(tmp_path: Path) -> None:
+    found = inputs(tmp_path, APART + "settings: {openstack_links: /srv/current, placement_unit: placement}\n")
+    logs, version = asked(found.cluster.hosts["c2"], found.catalogue.services["placement"], found)
+    assert (logs, version[-1]) == (("journal:placement",), "/srv/current/placement")
 
 
 @pytest.mark.parametrize("cluster", [APART, ALL_IN_ONE], ids=["apart", "all-in-one"])
