@@ -3,10 +3,12 @@
 SCENARIOS = {
     "rolling": "drained, one host after another, each waited for: nothing may fail",
     "naive": "all hosts of a role at once, nothing drained, nothing waited for: shows what the rules are worth",
+    "checked": "with Tempest, tests of hosts and persistent resources before, during and after",
     "killed": "kill -9 of the coordinator, ten times",
     "power": "a controller loses its power in the middle of its upgrade",
     "queue_leader": "RabbitMQ's leader is stopped",
     "database_primary": "the database that takes the writes is stopped",
+    "rollback": "all is brought back before the point of no return; nothing may fail",
     "hanging": "a compute hangs",
 }
 """What ``lab/run scenario`` knows: the modules here that are run as programs."""

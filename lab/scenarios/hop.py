@@ -86,7 +86,11 @@ def concluded(hop: Hop, *, faultless: bool = True) -> Result:
     if report["verdict"] != "done":
         raise LabError(f"the upgrade did not finish: {report['headline']}; see {hop.home}")
     after = witness.look(hop.here, hop.lab)
-    found = judge.judge(hop.here, hop.lab, report, hop.before, after, hop.target, faultless=faultless)
+    return kept(hop, report, judge.judge(hop.here, hop.lab, report, hop.before, after, hop.target, faultless=faultless))
+
+
+def kept(hop: Hop, report: dict[str, Any], found: list[Verdict]) -> Result:
+    """The result, kept beside the run as well."""
     (hop.home / "verdicts.json").write_text(
         json.dumps([{"good": one.good, "text": one.text} for one in found], indent=1)
     )

@@ -56,6 +56,17 @@ def judge(
     return found
 
 
+def rolled_back(
+    places: Places, lab: Topology, report: dict[str, Any], before: Seen, after: Seen, source: str
+) -> list[Verdict]:
+    """Everything that must be true when all hosts were brought back to ``source``. ``report``: of the way back."""
+    found = [*of_report(report, 0), *of_hosts(places, lab, source)]
+    found.append(Verdict(after.projects == before.projects, f"{len(after.projects)} projects of before are there"))
+    if lab.size == "full":
+        found += [*_kept(before, after), _versions(after, source)]
+    return found
+
+
 def of_report(report: dict[str, Any], least: int, *, faultless: bool = True) -> Iterator[Verdict]:
     """Requests, failures, and the cause of each; with faults made on purpose, failures are figures."""
     yield Verdict(report["verdict"] == "done", f"verdict: {report['verdict']}")
@@ -84,21 +95,29 @@ def of_cloud(
     places: Places, lab: Topology, before: Seen, after: Seen, target: str, report: dict[str, Any]
 ) -> Iterator[Verdict]:
     """What the services themselves say."""
-    kept = after.server == before.server and after.server is not None and after.server.status == "ACTIVE"
-    yield Verdict(kept, f"the server made before: {after.server} (before: {before.server})")
-    version = SERVICE_VERSION[target]
-    old = {name: found for name, found in after.services.items() if found != version}
-    text = f"{len(after.services)} service records of Nova, on version {version} all but {old or 'none'}"
-    yield Verdict(not old, text)
-    yield Verdict(after.instances == before.instances, f"{len(after.instances)} workload processes are the same ones")
+    yield from _kept(before, after)
+    yield _versions(after, target)
     first = lab.of("controller")[0].name
     yield _command(places, first, NOVA, "online data migrations of Nova are finished")
     yield _command(places, first, LEDGER, "nothing is due in the ledger's schema")
-    yield Verdict(after.old == before.old, f"entries that the ledger had before: {after.old}")
     [entry] = [probe for probe in report["probes"] if probe["probe"] == "entry"]
     made, good = int(str(after.probed["entries"])), entry["requests"] - entry["failed"]
     right = made >= good and Decimal(str(after.probed["amount"])) == made * Decimal("1.25")
     yield Verdict(right, f"entries made meanwhile: {made}, acknowledged: {good}, their sum: {after.probed['amount']}")
+
+
+def _kept(before: Seen, after: Seen) -> Iterator[Verdict]:
+    kept = after.server == before.server and after.server is not None and after.server.status == "ACTIVE"
+    yield Verdict(kept, f"the server made before: {after.server} (before: {before.server})")
+    yield Verdict(after.instances == before.instances, f"{len(after.instances)} workload processes are the same ones")
+    yield Verdict(after.old == before.old, f"entries that the ledger had before: {after.old}")
+
+
+def _versions(after: Seen, release: str) -> Verdict:
+    version = SERVICE_VERSION[release]
+    other = {name: found for name, found in after.services.items() if found != version}
+    text = f"{len(after.services)} service records of Nova, on version {version} all but {other or 'none'}"
+    return Verdict(not other, text)
 
 
 def _command(places: Places, host: str, command: str, what: str) -> Verdict:
@@ -110,7 +129,7 @@ def _command(places: Places, host: str, command: str, what: str) -> Verdict:
 
 
 def read(home: Path) -> dict[str, Any]:
-    """The report of the only run in an operator's directory."""
-    [path] = home.glob(".underway/runs/*/report.json")
+    """The report of the last run in an operator's directory that has one."""
+    path = max(home.glob(".underway/runs/*/report.json"), key=lambda path: path.stat().st_mtime)
     found: dict[str, Any] = json.loads(path.read_text())
     return found

@@ -10,7 +10,7 @@ import random
 import sys
 from collections import Counter
 
-from scenarios.scene import DONE, Scene, main
+from scenarios.scene import DONE, REFUSED, Scene, main
 
 PAUSE = {"full": (15.0, 60.0), "small": (3.0, 12.0)}
 """Seconds from a start to its kill, evenly distributed: ten of them fit in a run."""
@@ -35,6 +35,9 @@ def story(scene: Scene) -> None:
     twice = twice_ended(scene)
     scene.expect(not twice, f"no step ended twice on any host{': but ' + ', '.join(twice) if twice else ''}")
     scene.underway("audit", "verify")
+    scene.told("All is on the new release, and the point of no return is passed: there is no way back any more.")
+    code = scene.underway("rollback", "--yes", "--reason", "too late", good=(0, 1, REFUSED))
+    scene.expect(code == REFUSED, f"a rollback was refused (exit code {code})")
 
 
 def twice_ended(scene: Scene) -> list[str]:

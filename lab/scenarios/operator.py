@@ -75,6 +75,10 @@ class Running:
             self._process.wait(seconds)
         return self._process.poll() is None
 
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         """kill -9, then wait for its end."""
         self._process.kill()

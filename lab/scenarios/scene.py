@@ -12,11 +12,11 @@ from labkit.errors import LabError
 from labkit.places import PROJECT
 from labkit.remote import on
 from scenarios import hop, judge, story
-from scenarios.hop import Hop
+from scenarios.hop import Hop, Result
 from scenarios.judge import Verdict
 from scenarios.operator import Running
 
-DONE, HALTED = 0, 1
+DONE, HALTED, REFUSED = 0, 1, 3
 """Exit codes of ``underway upgrade``."""
 
 
@@ -87,8 +87,19 @@ class Scene:
         ]
 
 
-def main(name: str, what: str, told: Callable[[Scene], None], *, faultless: bool = False, **more: int) -> int:
-    """A story's command line. ``faultless``: no request may fail for all that; ``more``: numbers with defaults."""
+def main(
+    name: str,
+    what: str,
+    told: Callable[[Scene], None],
+    *,
+    faultless: bool = False,
+    conclude: Callable[[Hop], Result] | None = None,
+    **more: int,
+) -> int:
+    """A story's command line. ``faultless``: no request may fail for all that; ``more``: numbers with defaults.
+
+    ``conclude`` judges the end; without it, it must be that of an upgrade.
+    """
 
     def add(parser: argparse.ArgumentParser) -> None:
         for option, default in more.items():
@@ -98,7 +109,7 @@ def main(name: str, what: str, told: Callable[[Scene], None], *, faultless: bool
     def play(given: argparse.Namespace) -> list[Verdict]:
         with _played(name, given) as scene:
             told(scene)
-            end = hop.concluded(scene.stage, faultless=faultless)
+            end = conclude(scene.stage) if conclude else hop.concluded(scene.stage, faultless=faultless)
             scene.found += end.verdicts
         story.write(scene.stage, name, what, scene.found, end.report, docs=given.write)
         return scene.found
