@@ -62,7 +62,7 @@ def _top(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, now
     lines += [(line, _TONES[found.verdict]) for line in words.fold(stands, width, "", "  ")[:2]]
     progress = found.progress
     done = f"{words.count(progress.finished)} of {words.count(progress.total)} actions"
-    left = f"about {words.duration(progress.eta)} left" if progress.eta is not None else "waits for an operator"
+    left = _left(progress) or "waits for an operator"
     lines.append(
         (f"{bar(progress.finished, progress.total, max(width - len(done) - len(left) - 6, 10))} {done}, {left}", "")
     )
@@ -70,6 +70,13 @@ def _top(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, now
     lines += [(line, "") for line in words.fold(f"Stages  {view.stages(found, decision)}", width, "", "        ")[:3]]
     lines.append((f"Slots   {view.slots(decision)}", ""))
     return lines
+
+
+def _left(progress: Progress) -> str:
+    """How long it will take still, and whether that is but a guess; nothing where only an operator can say."""
+    if progress.eta is None:
+        return ""
+    return f"about {words.duration(progress.eta)} left{' (a guess)' if progress.guessed else ''}"
 
 
 def bar(part: int, whole: int, width: int) -> str:
@@ -265,8 +272,9 @@ def event_line(event: Event) -> str:
 def progress_line(found: Outlook) -> str:
     """How far the run is, on one line: counts, what is open, why the rest waits."""
     done = found.progress
-    left = f", about {words.duration(done.eta)} left" if done.eta is not None else ""
-    parts = [f"{words.count(done.finished)} of {words.count(done.total)} actions{left}; hosts: {view.hosts(found)}"]
+    left = _left(done)
+    actions = f"{words.count(done.finished)} of {words.count(done.total)} actions{', ' + left if left else ''}"
+    parts = [f"{actions}; hosts: {view.hosts(found)}"]
     if found.why:
         parts.append(f"{view.VERDICTS[found.verdict]}: {found.why}")
     elif found.waiting:

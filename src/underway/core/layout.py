@@ -20,7 +20,7 @@ class Visit:
     """
 
     __slots__ = (
-        "after", "canaries", "executors", "hosts", "id", "index", "known", "members", "once", "p50", "p90",
+        "after", "canaries", "executors", "guessed", "hosts", "id", "index", "known", "members", "once", "p50", "p90",
         "places", "prefix", "role", "rolling", "stage", "undoes", "upgrades",
     )  # fmt: skip
 
@@ -38,6 +38,7 @@ class Visit:
         self.upgrades = work.upgrades if work else False
         self.once = work.once if work else False
         self.canaries = work.canaries if work else 0
+        self.guessed = work is not None and not work.basis.endswith("past runs")
         self.p50 = work.p50 if work else 0.0
         self.p90 = work.p90 if work else 0.0
         self.executors: tuple[str, ...] = tuple(dict.fromkeys(leg.on for leg in work.legs if leg.on)) if work else ()

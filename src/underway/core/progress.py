@@ -100,6 +100,11 @@ class Progress:
     basis: str
 
     @property
+    def guessed(self) -> bool:
+        """Whether ``eta`` rests on guesses: some work that is left has never been measured."""
+        return self.basis.startswith("guesses")
+
+    @property
     def total(self) -> int:
         """Actions of the plan."""
         return sum(stage.total for stage in self.stages)
@@ -277,14 +282,16 @@ def _eta(
         return None, decision.halt.sentence
     tally = Tally(layout, policy)
     whole = policy.prepare_limit.resolve(len(layout.plan.hosts))
-    at, measured, approvals, zero = now, 0, [], set()
+    pace = _pace(records)
+    at, measured, guessed, approvals, zero = now, 0, 0, [], set()
     for number, stage in enumerate(layout.stages):
         loads: dict[Visit, _Load] = {}
         for visit in layout.by_stage[number]:
-            load, real = _load(visit, records[visit], tally, whole, now, policy)
+            load, real = _load(visit, records[visit], tally, whole, now, policy, pace)
             if load.waiting or load.busy:
                 loads[visit] = load
                 measured += real
+                guessed += not real and visit.guessed
                 if not load.slots and load.waiting:
                     zero.add(visit.role if visit.rolling else "prepare")
         if not loads:
@@ -296,6 +303,8 @@ def _eta(
     if zero:
         return None, f"a limit is 0: {', '.join(sorted(zero))}"
     basis = "durations measured in this run" if measured else "the plan's estimates"
+    if guessed:
+        basis = "guesses" if pace == 1.0 else "guesses at this run's pace"
     if approvals:
         basis += f", without the wait for the approval of {', '.join(approvals)}"
     if snapshot.holds:
@@ -303,12 +312,32 @@ def _eta(
     return at - now, basis
 
 
+def _pace(records: _Records) -> float:
+    """How long work takes for each second that it was guessed to take, by what this run has done; 1 with too little."""
+    pairs = [
+        (record.duration, visit.p50)
+        for visit, known in records.items()
+        if visit.guessed and visit.p50 > 0
+        for record in known.values()
+        if record.state == "done" and record.duration > 0
+    ]
+    if len(pairs) < MEASURED:
+        return 1.0
+    return sum(spent for spent, _ in pairs) / sum(guess for _, guess in pairs)
+
+
 def _load(
-    visit: Visit, known: dict[str, ActionRecord], tally: Tally, whole: int, now: float, policy: Policy
+    visit: Visit,
+    known: dict[str, ActionRecord],
+    tally: Tally,
+    whole: int,
+    now: float,
+    policy: Policy,
+    pace: float,
 ) -> tuple[_Load, bool]:
     spent = [record.duration for record in known.values() if record.state == "done" and record.duration > 0]
     real = len(spent) >= MEASURED
-    takes = median(spent) if real else visit.p50
+    takes = median(spent) if real else visit.p50 * (pace if visit.guessed else 1.0)
     soak = policy.soak if visit.rolling else 0.0
     busy, left = [], len(visit.members)
     for record in known.values():
