@@ -12,16 +12,16 @@ from pathlib import Path
 from labkit.errors import Refused
 from labkit.places import Places
 from labkit.shell import run, succeeds
-from labkit.topology import BRIDGE, MACHINE, PREFIX, Topology
+from labkit.topology import BRIDGE, MACHINE, MARK, PREFIX, Topology
 
 
 def namespace(host: str) -> str:
     """The name of a host's network namespace."""
-    return f"lab-{host}"
+    return f"lab{MARK}-{host}"
 
 
 def _port(host: str) -> str:
-    return f"vl-{host}"
+    return f"vl{MARK}-{host}"
 
 
 class Made:

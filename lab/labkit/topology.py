@@ -5,16 +5,29 @@ Addresses, names and ports are the ones that ``lab/cluster`` describes to Underw
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
+
+
+def numbered(text: str) -> int:
+    """The number of a laboratory: 0 to 99. Ends the program, in one line, for anything else."""
+    if not text.isdecimal() or int(text) > 99:
+        raise SystemExit(f"lab: UNDERWAY_LAB_NUMBER is {text!r}: expected a number from 0 to 99")
+    return int(text)
+
 
 Role = Literal["balancer", "controller", "compute"]
 Size = Literal["small", "full"]
 
-BRIDGE = "br-lab"
-PREFIX = 24  # bits of the private network 10.77.0.0/24; it has no route out
-MACHINE = "10.77.0.1"  # this machine's own address on the bridge
-VIP = "10.77.0.10"  # held by the balancer that keepalived made the master
+NUMBER = numbered(os.environ.get("UNDERWAY_LAB_NUMBER", "0"))
+"""Which laboratory of this machine it is: a second one beside the first needs a number, and a directory, of its own."""
+MARK = str(NUMBER or "")  # in the names of its bridge, ports and namespaces
+BRIDGE = f"br-lab{MARK}"
+NETWORK = f"10.77.{NUMBER}"
+PREFIX = 24  # bits of the private network NETWORK.0/24; it has no route out
+MACHINE = f"{NETWORK}.1"  # this machine's own address on the bridge
+VIP = f"{NETWORK}.10"  # held by the balancer that keepalived made the master
 REGION = "RegionOne"
 
 # A release of the lab: the version of each service that is named by hand. Everything else comes from the lock files.
@@ -95,9 +108,9 @@ class Topology:
         return (*self.released(role), "ledger-instance")
 
 
-_BALANCERS = (Host("lb1", "balancer", "10.77.0.5"), Host("lb2", "balancer", "10.77.0.6"))
-_CONTROLLERS = tuple(Host(f"c{n}", "controller", f"10.77.0.{10 + n}") for n in (1, 2, 3))
-_COMPUTES = tuple(Host(f"n{n}", "compute", f"10.77.0.{20 + n}") for n in (1, 2, 3))
+_BALANCERS = (Host("lb1", "balancer", f"{NETWORK}.5"), Host("lb2", "balancer", f"{NETWORK}.6"))
+_CONTROLLERS = tuple(Host(f"c{n}", "controller", f"{NETWORK}.{10 + n}") for n in (1, 2, 3))
+_COMPUTES = tuple(Host(f"n{n}", "compute", f"{NETWORK}.{20 + n}") for n in (1, 2, 3))
 
 FULL = Topology("full", (*_BALANCERS, *_CONTROLLERS, *_COMPUTES))
 SMALL = Topology("small", (_BALANCERS[0], *_CONTROLLERS))

@@ -29,7 +29,7 @@ from labkit import (
 from labkit.errors import LabError, Refused
 from labkit.places import PROJECT, Places
 from labkit.table import WIDTH, table
-from labkit.topology import FULL, MACHINE, RELEASES, SMALL, VERSIONS, VIP
+from labkit.topology import FULL, MACHINE, RELEASES, SMALL, VERSIONS, VIP, numbered
 
 
 @pytest.fixture
@@ -229,3 +229,10 @@ def test_who_is_not_root_is_told_so_in_one_line(verb: str) -> None:
     )
     assert done.returncode == 3
     assert done.stderr == "lab: needs root: it boots hosts in containers and lays a network for them\n"
+
+
+@pytest.mark.parametrize("text", ["", "-1", "100", "one", "1.5"])
+def test_a_laboratory_s_number_is_one_from_0_to_99(text: str) -> None:
+    assert numbered("99") == 99
+    with pytest.raises(SystemExit, match=r"UNDERWAY_LAB_NUMBER is .*: expected a number from 0 to 99"):
+        numbered(text)
