@@ -10,5 +10,6 @@ SCENARIOS = {
     "database_primary": "the database that takes the writes is stopped",
     "rollback": "all is brought back before the point of no return; nothing may fail",
     "hanging": "a compute hangs",
+    "attribution": "ten faults at known tasks, on the small laboratory: is the right task named?",
 }
 """What ``lab/run scenario`` knows: the modules here that are run as programs."""

@@ -26,16 +26,21 @@ class Facts:
 
 def write(places: Places, lab: Topology, home: Path, release: str, facts: Facts, *, naive: bool) -> Path:
     """Make the operator's directory with ``cluster.yaml`` and the passwords of its probes; the file's path."""
-    secrets = home / "secrets"
-    secrets.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = keys.read(places)
-    for name in ("admin", "ledger", "rabbitmq"):
-        path = secrets / name
-        path.touch(mode=0o600)
-        path.write_text(found[f"secret_{name}"])
-    text = render(lab, release, facts, secrets, naive=naive)
+    text = render(lab, release, facts, secrets(places, home), naive=naive)
     (home / "cluster.yaml").write_text(text)
     return home / "cluster.yaml"
+
+
+def secrets(places: Places, home: Path) -> Path:
+    """Write the passwords of the probes into the operator's directory, a file each; where they are."""
+    directory = home / "secrets"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = keys.read(places)
+    for name in ("admin", "ledger", "rabbitmq"):
+        path = directory / name
+        path.touch(mode=0o600)
+        path.write_text(found[f"secret_{name}"])
+    return directory
 
 
 def render(lab: Topology, release: str, facts: Facts, secrets: Path, *, naive: bool) -> str:
