@@ -16,7 +16,7 @@ from underway.core.facts import ALWAYS_ONCE, Facts
 from underway.core.model.base import replace
 from underway.core.model.plan import Edge, Leg, Pass, StageKind
 from underway.core.model.service import Phase, Step
-from underway.core.names import natural, slug
+from underway.core.names import listing, natural, slug
 from underway.core.ordering import Needs, Unit, service_order
 from underway.core.visits import Arrangement, Visit, arrange
 
@@ -102,9 +102,18 @@ class Builder:
         """A pass for each service that does ``phase`` once for all, in the order of needs where that matters."""
         services = list(self.facts.once(phase))
         if phase not in ALWAYS_ONCE:
-            return [self.once(kind, phase, service) for service in services]
+            return [self._prepared(self.once(kind, phase, service)) for service in services]
         found = arrange([Unit(service, service) for service in services], self.needs_among(services))
         return self._arranged(found, lambda visit: self.once(kind, phase, visit.services[0]))
+
+    def _prepared(self, name: str) -> str:
+        """What a service prepares once for all comes after its role was prepared: it may use what that put there."""
+        work = self.passes[name]
+        before = f"prepare/{work.role}"
+        if work.stage == "prepare" and before in self.passes:
+            reason = f"{listing(work.services)} may use what prepare puts on hosts of {work.role}"
+            self.passes[name] = replace(work, after=(Edge(before=before, after=name, reason=reason),))
+        return name
 
     def finalize(self) -> list[str]:
         """Per host and once-only work of the point of no return, both in the order of needs.

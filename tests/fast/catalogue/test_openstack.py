@@ -151,10 +151,35 @@ def test_schemas_grow_before_anything_stops_and_shrink_at_the_very_end(tmp_path:
     assert [stage.kind for stage in plan.stages if stage.point_of_no_return] == ["finalize"]
     expand = [step.id for step in plan.steps.values() if step.phase == "expand" and step.service == "nova"]
     assert expand == [
-        "nova.expand.ask-the-new-release-whether-it-can-take-over",
         "nova.expand.add-what-the-new-release-needs-to-the-api-database",
         "nova.expand.add-what-the-new-release-needs-to-the-databases-of-the-cells",
     ]
+
+
+@pytest.mark.parametrize("cluster", [APART, ALL_IN_ONE], ids=["apart", "all-in-one"])
+def test_every_service_may_say_no_before_anything_is_changed(tmp_path: Path, cluster: str) -> None:
+    """Each upgrade check is the end of its service's ``prepare``, where the new code is there; no expand is before."""
+    plan = planned(tmp_path, cluster)
+    asked = [step for step in plan.steps.values() if "take-over" in step.id]
+    assert {step.service for step in asked} == {"keystone", "glance", "placement", "nova"}
+    assert {step.phase for step in asked} == {"prepare"}
+    stages = [stage.kind for stage in plan.stages]
+    assert stages.index("prepare") < stages.index("expand")
+    [prepare] = [stage for stage in plan.stages if stage.kind == "prepare"]
+    done: dict[str, list[str]] = {}
+    for name in prepare.passes:
+        work = plan.passes[name]
+        steps = [step for leg in work.legs for step in leg.steps]
+        for host in work.hosts:
+            done.setdefault(host, []).extend(steps)
+        if "nova" in work.services:
+            assert [edge.before for edge in work.after] == [f"prepare/{work.role}"], "not before the code is there"
+    for steps in done.values():
+        for step in (step for step in steps if "take-over" in step):
+            service = step.partition(".")[0]
+            assert [other for other in steps if other.startswith(f"{service}.")][-1] == step
+            assert steps.index("environment.prepare.unpack-the-new-environment") < steps.index(step)
+    assert not [step for step in plan.steps.values() if step.phase == "expand" and "take-over" in step.id]
 
 
 def test_restarts_at_the_point_of_no_return_are_drained_and_keep_to_the_limits(tmp_path: Path) -> None:

@@ -100,6 +100,18 @@ def test_once_only_work_is_on_a_canary_else_on_the_first_host_and_says_so() -> N
     assert (made.hosts, made.role, made.why) == (("w3",), "web", "once for keystone, on w3 (canary of web)")
 
 
+def test_what_is_prepared_once_for_all_comes_after_its_role_was_prepared() -> None:
+    both = (
+        service("code", phases={"prepare": phase("code", "prepare", "unpack")}),
+        service("nova", phases={"prepare": phase("nova", "prepare", "ask", once=True)}),
+    )
+    made = plan(cluster({"api": (["nova", "code"], ["a1", "a2"]), "db": (["code"], ["d1"])}), catalogue(*both))
+    edges = [(edge.before, edge.reason) for edge in made.passes["prepare/nova"].after]
+    assert edges == [("prepare/api", "nova may use what prepare puts on hosts of api")]
+    alone = plan(cluster({"api": (["nova"], ["a1"])}), catalogue(both[1]))
+    assert alone.passes["prepare/nova"].after == ()
+
+
 def test_expand_is_done_once_whether_it_says_so_or_not() -> None:
     made = plan(
         cluster(ONE), catalogue(service("keystone", phases={"expand": phase("keystone", "expand", "grow")}))
