@@ -369,7 +369,7 @@ def test_the_host_key_is_checked_by_ansible_too(far: Far, tmp_path: Path) -> Non
     (tmp_path / "gate").touch()
     executor = far.executor()
     try:
-        _, data = executor.drive(far.order(), [], executor.request(far.order()))
+        _, data = executor.drive(far.order(), [], executor.request(far.order(), 0))
         assert b"StrictHostKeyChecking=yes" in data
         assert str(far.sshd.known_hosts).encode() in data
         far.sshd.trust("otherkey")

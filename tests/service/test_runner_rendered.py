@@ -16,6 +16,7 @@ from underway.core.model.plan import Plan
 from underway.core.model.state import ActionRecord, RunRecord
 from underway.core.model.ticket import PLAN_TYPE
 from underway.engine.clock import SystemClock
+from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
 from underway.executors.base import Order, Report
 from underway.executors.local import LocalExecutor
@@ -46,7 +47,7 @@ class Bench:
     def order(self, leg: int, token: int = 7) -> Order:
         """The order of a leg, claimed a moment ago."""
         record = ActionRecord(state="claimed", token=token, leg=leg, claimed=SystemClock().now())
-        return self.orders.order(ACTION, record, lambda _host: 0)
+        return self.orders.order(ACTION, record, Mirror(), {})
 
     def leg(self, leg: int, token: int = 7) -> list[Report]:
         """Have a leg done; all its reports."""

@@ -142,7 +142,7 @@ class StartsBeforeCommit(Coordinator):
                 early = replace(
                     old or ActionRecord(state="claimed"), state="claimed", token=token, claimed=self._clock.now()
                 )
-                self._executor.submit(self._orders.order(grant.action, early, self._mirror.since))
+                self._executor.submit(self._order(snapshot, grant.action, early))
         return super()._commit_grants(snapshot, decision)
 
 
@@ -156,7 +156,7 @@ class IgnoresConflicts(Coordinator):
             for index, grant in enumerate(decision.grants):
                 old = snapshot.actions.get(grant.action)
                 early = replace(old or ActionRecord(state="claimed"), state="claimed", token=snapshot.token(index))
-                self._executor.submit(self._orders.order(grant.action, early, self._mirror.since))
+                self._executor.submit(self._order(snapshot, grant.action, early))
             raise
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Any, Dict, Mapping
 
 from underway_runner import disk, trust
-from underway_runner.errors import Refused
+from underway_runner.errors import Busy, Refused
+from underway_runner.journal import Journal
 
 
 def enrol(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
     """Make this host one that takes tickets; with the same keys again it changes nothing.
 
+    ``base`` above 0: it stands in the place of a machine that was replaced, and its lines are numbered from there.
     Raises Refused when the host is enrolled otherwise already: only its root may change that, by hand.
     """
     wanted = _wanted(request)
+    base = request.get("base", 0)
+    if not isinstance(base, int) or base < 0:
+        raise Refused(f"enrol: base: expected the number of a line, found {base!r}")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     try:
@@ -31,6 +37,7 @@ def enrol(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
                 )
         if not (directory / "journal").exists():
             raise Refused(f"{directory}: the journal is gone (what this host did is not known; ask its administrator)")
+        _stand_in(directory, base)
         return {"kind": "enrolled"}
     # The journal first: host.json is what says that it must exist.
     fd = os.open(directory / "journal", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -42,7 +49,30 @@ def enrol(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
     disk.write_atomic(directory / "tokens.json", disk.dump_json({}))
     disk.write_atomic(directory / "host.json", disk.dump_json(wanted))
     disk.fsync_dir(directory.parent)
+    _stand_in(directory, base)
     return {"kind": "enrolled"}
+
+
+def _stand_in(directory: Path, base: int) -> None:
+    """Have the journal begin above ``base``: then tickets of a machine that was there before are refused.
+
+    Raises Refused if this machine was at work as another one, Busy.
+    """
+    if not base:
+        return
+    lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy("another call holds the lock of this host") from None
+        journal = Journal(directory)
+        try:
+            journal.stand_in(base)
+        finally:
+            journal.close()
+    finally:
+        os.close(lock)
 
 
 def _wanted(request: Mapping[str, Any]) -> Dict[str, Any]:

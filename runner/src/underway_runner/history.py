@@ -34,11 +34,16 @@ class History:
     tokens: Dict[int, str] = field(default_factory=dict)
 
 
-def fold(lines: Iterable[Line], run: str, action: str, leg: int) -> History:
-    """The history of one leg of a run's action."""
+def fold(lines: Iterable[Line], run: str, action: str, leg: int, voided: int = 0) -> History:
+    """The history of one leg of a run's action; what was done under a token up to ``voided`` does not count.
+
+    The machine that the action is about was replaced then: a balancer, say, has to drain the new one as well.
+    """
     history = History()
     for line in lines:
         if line.get("run", "") != run or line.get("action", "") != action or line.get("leg", 0) != leg:
+            continue
+        if voided and line.get("token", 0) <= voided:
             continue
         if line["kind"] == "accepted":
             said = words(str(line.get("text", "")))

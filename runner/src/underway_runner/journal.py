@@ -3,6 +3,9 @@
 The journal is the authority on what this host did. Its file is created once, at enrolment. A torn last line is what
 a crash leaves, and is cut off by the next writer (nobody was told of it). A bad line before a good one, or fewer
 lines than were known before, is damage: the runner then answers ``unknown`` and never starts afresh.
+
+Lines are numbered from 1. A machine that stands in the place of another (``underway replace``) says so in its first
+line, ``new-machine``, whose number lies above all that the other one can have written; its lines follow from there.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from underway_runner import disk
-from underway_runner.errors import JournalDamaged
+from underway_runner.errors import JournalDamaged, Refused
 
 Line = Dict[str, Any]
 
 TEXT_LIMIT = 4096
+NEW_MACHINE = "new-machine"
 BALLAST = 256 * 1024
 
 
@@ -52,7 +56,8 @@ def decode(raw: bytes) -> Optional[Line]:
 def parse(data: bytes, before: int = 0) -> Tuple[List[Line], int]:
     """The good lines and the length of the good part.
 
-    Raises JournalDamaged if a bad line stands before a good one or the numbers do not follow each other.
+    Raises JournalDamaged if a bad line stands before a good one or the numbers do not follow each other; only the
+    first line of a machine that stands in the place of another may have any number.
     """
     lines: List[Line] = []
     good = offset = 0
@@ -70,7 +75,7 @@ def parse(data: bytes, before: int = 0) -> Tuple[List[Line], int]:
         if bad:
             raise JournalDamaged(f"journal: line {bad} is damaged and good lines follow it")
         before = lines[-1]["seq"] if lines else before
-        if line["seq"] != before + 1:
+        if line["seq"] != before + 1 and (before or line.get("kind") != NEW_MACHINE):
             raise JournalDamaged(f"journal: line {before} is followed by line {line['seq']}")
         lines.append(line)
         good = offset
@@ -105,6 +110,7 @@ class Journal:
     """
 
     def __init__(self, directory: Path, least: int = 0) -> None:
+        self.directory = directory
         self._ballast = directory / "ballast"
         self.lines, self._end = _load(directory, least)
         self._fd = os.open(directory / "journal", os.O_RDWR | os.O_CLOEXEC)
@@ -119,6 +125,33 @@ class Journal:
     def last(self) -> int:
         """Number of the last line; 0 when there is none."""
         return int(self.lines[-1]["seq"]) if self.lines else 0
+
+    @property
+    def base(self) -> int:
+        """Number above which this machine's lines count; 0 unless it stands in the place of another one."""
+        first = self.lines[0] if self.lines else {}
+        return int(first["seq"]) if first.get("kind") == NEW_MACHINE else 0
+
+    def stand_in(self, base: int) -> None:
+        """Let this machine be the one whose lines count above ``base``: as it is already, or as its first line says.
+
+        Raises Refused if it was at work as another machine: what is in its journal was done before it was replaced, or
+        the caller speaks of a machine that was there before this one.
+        """
+        if base == self.base:
+            return
+        if base < self.base:
+            raise Refused(
+                f"this machine stands in the place of one that was replaced (its lines begin at {self.base}), and this"
+                f" is for the one before (at {base}); an old ticket, or the store went back"
+            )
+        if self.lines:
+            raise Refused(
+                f"this machine was replaced ('underway replace'): its journal has {len(self.lines)} lines of the time"
+                f" before, so it takes no more work (a machine that was installed anew has an empty"
+                f" {self.directory}; if this one is to be it, move that directory away and enrol it again)"
+            )
+        self.append(NEW_MACHINE, seq=base, text="stands in the place of a machine that was replaced")
 
     def append(self, kind: str, *, sync: bool = True, **fields: Any) -> Line:
         """Write a line, durably unless ``sync`` is off (it then becomes durable with the next one that is).
@@ -146,7 +179,13 @@ class Journal:
                 os.fsync(self._fd)
         except OSError as error:
             os.ftruncate(self._fd, self._end)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or kind in ("task", "task-end", "output", "begin"):
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or kind in (
+                "task",
+                "task-end",
+                "output",
+                "notice",
+                "begin",
+            ):
                 raise
             self._drop_ballast()
             self._write(data)

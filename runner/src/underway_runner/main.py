@@ -44,7 +44,7 @@ def dispatch(options: argparse.Namespace, directory: Path) -> Dict[str, Any]:
     """The verb's last line."""
     # Verbs are imported when called: a call of follow must not pay for reading signatures.
     if options.verb == "ping":
-        return {"kind": "pong", "version": __version__, "enrolled": (directory / "host.json").exists()}
+        return ping(directory)
     if options.verb == "enrol":
         from underway_runner.enrol import enrol  # noqa: PLC0415
 
@@ -72,6 +72,17 @@ def dispatch(options: argparse.Namespace, directory: Path) -> Dict[str, Any]:
     from underway_runner.cancel import cancel  # noqa: PLC0415
 
     return cancel(directory, where)
+
+
+def ping(directory: Path) -> Dict[str, Any]:
+    """Which runner this is, whether it is enrolled, and the number of its journal's last line."""
+    from underway_runner.journal import read  # noqa: PLC0415
+
+    said: Dict[str, Any] = {"kind": "pong", "version": __version__, "enrolled": (directory / "host.json").exists()}
+    if said["enrolled"]:
+        lines = read(directory)
+        said["last"] = lines[-1]["seq"] if lines else 0
+    return said
 
 
 def _follow(options: argparse.Namespace, directory: Path, where: Dict[str, Any]) -> Dict[str, Any]:

@@ -36,21 +36,26 @@ def start(directory: Path, request: Mapping[str, Any], go: Optional[Go] = None) 
     ticket is at work or has ended: ``follow`` says how.
     """
     work = trust.verify(request, trust.load_host(directory))
+    known = request.get("known", 0)
+    if not isinstance(known, int):
+        raise Refused(f"known: expected the number of a line, found {known!r}")
     lock = _lock(directory, work)
     if lock is None:
         return {"kind": "accepted", "text": "is at work"}
     try:
-        return _start(directory, work, lock, go or _detach)
+        return _start(directory, work, known, lock, go or _detach)
     finally:
         os.close(lock)
 
 
-def _start(directory: Path, work: Work, lock: int, go: Go) -> Dict[str, Any]:
+def _start(directory: Path, work: Work, known: int, lock: int, go: Go) -> Dict[str, Any]:
     tokens = _tokens(directory)
     ticket = work.ticket
     _fence(tokens, work)
     journal = Journal(directory, least=int(tokens.get("seq", 0)))
     try:
+        journal.stand_in(ticket["base"])
+        _compare(journal.last, known, ticket["host"])
         if outcome(journal.lines, ticket["run"], ticket["action"], ticket["leg"], ticket["token"]):
             return {"kind": "accepted", "text": "has ended"}
         end_leftovers(directory, journal.lines)
@@ -65,6 +70,19 @@ def _start(directory: Path, work: Work, lock: int, go: Go) -> Dict[str, Any]:
     finally:
         journal.close()
     return {"kind": "accepted"}
+
+
+def _compare(last: int, known: int, host: str) -> None:
+    """Raise JournalDamaged if the caller has seen a line that was durable on this host, and is not there.
+
+    Another machine answers in its place, or its disk was set back: what it did is not known, so nothing is begun.
+    """
+    if last < known:
+        raise JournalDamaged(
+            f"the journal ends at line {last}, and line {known} of {host} was seen: another machine answers in its"
+            f" place, or its disk was set back to an older state; nothing was run (if the machine that was there is"
+            f" gone for good: underway replace {host} --reason WHY, then underway enrol {host})"
+        )
 
 
 def _lock(directory: Path, work: Work) -> Optional[int]:

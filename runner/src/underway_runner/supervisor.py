@@ -64,7 +64,7 @@ class Supervisor:
     def history(self) -> History:
         """What the journal says of this leg now."""
         ticket = self.work.ticket
-        return fold(self.journal.lines, ticket["run"], ticket["action"], ticket["leg"])
+        return fold(self.journal.lines, ticket["run"], ticket["action"], ticket["leg"], ticket["voided"])
 
     def handlers_named(self, names: Sequence[str]) -> List[str]:
         """The handlers of the playbook that these notifications mean."""

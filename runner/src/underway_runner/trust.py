@@ -27,10 +27,19 @@ TOLERANCE = 300.0
 
 TICKET_FIELDS = {
     "protocol", "cluster", "run", "action", "leg", "token", "host", "target", "plan", "playbook", "digest", "steps",
-    "mode", "answers", "timeout", "issued", "expires", "files",
+    "mode", "answers", "timeout", "issued", "expires", "files", "base", "voided",
 }  # fmt: skip
 
-DEFAULTS: Dict[str, Any] = {"protocol": PROTOCOL, "mode": "upgrade", "answers": {}, "files": {}, "timeout": 3600.0}
+LATER: Dict[str, Any] = {"base": 0, "voided": 0}
+"""Fields that came after the first tickets: one that leaves them out has the digest that it always had.
+
+``base``: number above which the lines of the host's present machine count; ``voided``: tokens of the action up to
+this one are void. Both are of machines that were replaced.
+"""
+
+DEFAULTS: Dict[str, Any] = {
+    "protocol": PROTOCOL, "mode": "upgrade", "answers": {}, "files": {}, "timeout": 3600.0, **LATER,
+}  # fmt: skip
 """Fields that a ticket may leave out."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -94,14 +103,17 @@ def load_host(directory: Path) -> HostFile:
     except ValueError as error:
         raise Refused(f"{directory}/host.json: {error}") from None
     if found is None:
-        raise Refused(f"{directory}: this host is not enrolled (run 'underway enrol' for it)")
+        raise Refused(
+            f"{directory}: this host is not enrolled (run 'underway enrol' for it; if it is a new machine in the place"
+            " of one that died during a run, 'underway replace' first)"
+        )
     return HostFile(found["cluster"], found["host"], tuple(found["keys"]), found.get("policy", {}))
 
 
 def same_ticket(ticket: Mapping[str, Any]) -> str:
     """Digest of what a ticket says, without when it was issued: two coordinators may sign one claim."""
     said = {**DEFAULTS, **ticket}
-    for key in ("issued", "expires"):
+    for key in ("issued", "expires", *(key for key, value in LATER.items() if said[key] == value)):
         said.pop(key, None)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -159,7 +171,8 @@ def _check_ticket(ticket: Dict[str, Any], host: HostFile) -> None:
     for key, value in DEFAULTS.items():
         ticket.setdefault(key, value)
     texts = ("cluster", "run", "action", "host", "target", "plan", "playbook", "digest", "mode")
-    for key, kinds in [*((text, str) for text in texts), ("leg", int), ("token", int), ("protocol", int)]:
+    numbers = ("leg", "token", "protocol", *LATER)
+    for key, kinds in [*((text, str) for text in texts), *((number, int) for number in numbers)]:
         if type(ticket.get(key)) is not kinds:
             raise Refused(f"ticket: {key}: expected {kinds.__name__}, found {ticket.get(key)!r}")
     if ticket["protocol"] != PROTOCOL:

@@ -331,6 +331,7 @@ class Board:
             counted=host in self.tally.down,
             placed=host in self.parallel.members,
             first=any(record.retry or record.attempt > 0 for visit, record in facts.opened if visit in todo),
+            renewed=any(record.again for visit, record in facts.opened if visit in todo),
             executor=host if host in self.layout.executors else "",
         )
         bucket = self._bucket(kind, known.domain if self.tally.by_domain else "")

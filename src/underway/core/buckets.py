@@ -19,6 +19,7 @@ class Kind(NamedTuple):
     counted: bool = False
     placed: bool = False
     first: bool = False
+    renewed: bool = False
     executor: str = ""
 
 

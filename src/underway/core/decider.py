@@ -192,7 +192,8 @@ class _Round:
         board.at_work[host] = visit
         for name in visit.executors:
             board.executing[name] = board.executing.get(name, 0) + 1
-        again = "tried again" if bucket.shape.kind.first else "next in order"
+        kind = bucket.shape.kind
+        again = "on its new machine" if kind.renewed else "tried again" if kind.first else "next in order"
         if visit.rolling:
             board.tally.set(host, "at work")
             known = board.layout.plan.hosts[host]

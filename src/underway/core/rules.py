@@ -10,8 +10,9 @@ Assumptions
 
 Invariants (each a property test in ``tests/fast/rules``; each row below has a mutant that they kill)
     I1  A grant never takes a host while the unavailable ones and it exceed the limit of its role, a group, its failure
-        domain or the whole: |down ∪ {host}| <= limit. Down: at work, soaking, failed, unknown or unhealthy; a stuck
-        action is at work. A limit of 0 means held; none stated means 1 for a role (P1, D1, D4).
+        domain or the whole: |down ∪ {host}| <= limit. Down: at work, soaking, failed, unknown, unhealthy, or another
+        machine that has to do again what the host had begun; a stuck action is at work. A limit of 0 means held; none
+        stated means 1 for a role (P1, D1, D4).
     I2  No action starts before every action of the stages before it and of the passes it is ordered after is done or
         waived, and those that took a host out of service left it healthy; silent and held hosts included (P2, D2, D3).
     I3  A held host, or any host while ``*`` is held, gets no grant; nor does any while the run is not running (P5).
@@ -28,7 +29,9 @@ Choices
     - A host that is unhealthy before its turn is not started: it would hide whether the upgrade broke it. The
       operator makes it healthy, or waives it. A rollback starts it: what is undone may be why it is ill. An action
       that failed is started again only on the word *retry*; the host is counted already, so that adds nothing, but it
-      does not start over an exceeded limit either.
+      does not start over an exceeded limit either: where all that are out wait so, an operator is asked.
+    - A host that was replaced is out from the operator's word on, where a rolling pass of it had been claimed; where
+      none had, the new machine is as any host before its turn: its health counts, and its preflight is done again.
     - A host that was done and fell ill stops what is ordered after it, also the next stage. Not so while it has another
       action open (then it is that action's illness, and uses its slot), nor when the operator waived a part of its
       work: that is how to go on without a host that is lost.

@@ -187,5 +187,7 @@ DOWN: tuple[Contributor, ...] = (
     Contributor("unknown", lambda facts: _rolling(facts, "unknown")),  # nor here; a timer does not help (P7)
     Contributor("at work", lambda facts: _rolling(facts, "claimed", "running")),  # stuck or not
     Contributor("soaking", lambda facts: _rolling(facts, "soaking")),  # back, but not yet proven
+    # Another machine stands there: what the old one had proven it has to prove itself (P1, P7).
+    Contributor("replaced", lambda facts: any(visit.rolling and record.again for visit, record in facts.opened)),
     Contributor("unhealthy", _unhealthy),  # for whatever reason, upgraded or not (D4)
 )

@@ -58,6 +58,37 @@ def say_limit_zero(case: SlotCase) -> Said:
     return said(f"{unit.label} has a limit of 0: held, no host moves", unit=unit.name)
 
 
+def _stuck_over(case: SlotCase, units: tuple[Unit, ...]) -> Unit | None:
+    """A unit with more hosts out than its limit, this one among them, of which none comes back by itself."""
+    if not (case.counted and case.visit.rolling):
+        return None
+    for unit in units:
+        if not unit.fits(True) and not {"at work", "soaking"} & set(unit.members.values()):
+            return unit
+    return None
+
+
+def _say_over(unit: Unit, case: SlotCase) -> Said:
+    word = unit.kind if unit.kind in ("domain", "total") else unit.name
+    return said(
+        f"{unit.label} has {unit.use(case.look.layout.order)}, this one among them: more than its limit are out, and "
+        f"none comes back without your word (underway limit {word} {len(unit.members)}, or skip one)",
+        used=len(unit.members),
+        limit=unit.limit,
+        unit=unit.name,
+    )
+
+
+def over_limit(case: SlotCase) -> bool:
+    return _stuck_over(case, case.spot.wide) is not None
+
+
+def say_over_limit(case: SlotCase) -> Said:
+    unit = _stuck_over(case, case.spot.wide)
+    assert unit is not None
+    return _say_over(unit, case)
+
+
 def _full(case: SlotCase, kind: str) -> Unit | None:
     if not case.visit.rolling:
         return None
@@ -127,6 +158,8 @@ SLOT_ROWS: tuple[Rule[SlotCase], ...] = (
     Rule("limit-zero", "limit-zero", limit_zero, say_limit_zero),
     # The first of a kind show what the rest would suffer.
     Rule("canary-first", "canary-first", canary_first, say_canary_first),
+    # More are out than may be, and wait for each other: time does not help, so an operator is asked (L2).
+    Rule("over-limit", "over-limit", over_limit, say_over_limit),
     # P1, from the narrowest unit to the widest: the first that is full is the one to raise.
     Rule("role-limit", "role-limit", role_full, say_role_full),
     Rule("group-limit", "group-limit", group_full, say_group_full),
@@ -149,6 +182,17 @@ def say_domain_zero(case: SlotCase) -> Said:
     unit = case.spot.domain
     assert unit is not None
     return said(f"{unit.label} has a limit of 0: held, no host moves", unit=unit.name)
+
+
+def domain_over(case: SlotCase) -> bool:
+    unit = case.spot.domain
+    return unit is not None and _stuck_over(case, (unit,)) is not None
+
+
+def say_domain_over(case: SlotCase) -> Said:
+    unit = case.spot.domain
+    assert unit is not None
+    return _say_over(unit, case)
 
 
 def domain_full(case: SlotCase) -> bool:
@@ -182,6 +226,8 @@ def say_too_many_domains(case: SlotCase) -> Said:
 DOMAIN_ROWS: tuple[Rule[SlotCase], ...] = (
     # A percentage of a small domain may come to none.
     Rule("domain-zero", "limit-zero", domain_zero, say_domain_zero),
+    # As over-limit above.
+    Rule("domain-over-limit", "over-limit", domain_over, say_domain_over),
     # A rack or a zone is lost as one: what is out of it already is all that may be.
     Rule("domain-limit", "domain-limit", domain_full, say_domain_full),
     # Replicas lie in different domains: take from one (or a few) at a time.

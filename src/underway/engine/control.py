@@ -20,10 +20,13 @@ from underway.core.model.state import (
     ActionRecord,
     Approval,
     Hold,
+    HostRecord,
+    Machine,
     PolicyRecord,
     RunRecord,
 )
 from underway.core.nearest import nearest
+from underway.core.replacement import Replacement, replacement, worked_since
 from underway.engine.clock import Clock
 from underway.errors import Conflict, InputError, Refused
 from underway.records.change import Change
@@ -168,6 +171,65 @@ class Control:
         if record.leg >= len(self._plan.pass_of(action).legs):
             return replace(record, state="soaking", finished=self._clock.now(), ended=0.0, reason="", stuck=False)
         return replace(record, retry=True, answers=answers, stuck=False)
+
+    def replace(self, host: str, reason: str, rerun: bool = False) -> tuple[Machine, Replacement]:
+        """Record that the host's machine died for good and that another stands in its place, installed anew.
+
+        Everything of its own that it had begun is done again there, and until its rolling passes are the host counts
+        as out of service; what it had finished once for all stays done (``rerun``: an unfinished one is begun anew
+        although it is not idempotent). Said again before the new machine did anything, it changes nothing.
+
+        Raises InputError for no such host, Refused as ``core.replacement`` says.
+        """
+        self._known(host)
+        found: list[tuple[Machine, Replacement]] = []
+
+        def change(seen: Seen) -> Change | None:
+            found.clear()
+            known = seen.machines.get(host)
+            here = replacement(self._plan, seen, host, rerun)
+            if known is not None and known.run == self._run and not worked_since(self._plan, seen, known):
+                found.append((known, here))
+                return None
+            machine = Machine(
+                host=host,
+                number=(known.number if known is not None else 0) + 1,
+                by=self._operator,
+                at=self._clock.now(),
+                reason=reason,
+                run=self._run,
+                serial=seen.serial,
+            )
+            found.append((machine, here))
+            return self._replaced(seen, machine, here)
+
+        self._change(change)
+        return found[0]
+
+    def _replaced(self, seen: Seen, machine: Machine, here: Replacement) -> Change:
+        host, plan = machine.host, self._plan
+        parts = [f"{', '.join(here.again) or 'nothing'} to be done again there"]
+        parts += [f"{', '.join(here.stays)} done once for all stays done"] if here.stays else []
+        text = f"{host} died for good, another machine stands in its place: {'; '.join(parts)}" + _why(machine.reason)
+        again = (
+            replace(
+                self._event("again", f"to be done again on the new machine of {host}", host=host),
+                action=action,
+                token=old.token,
+            )
+            for action, (old, _) in here.again.items()
+        )
+        moved = any(plan.pass_of(action).upgrades for action in here.again)
+        release = HostRecord(release=plan.source, by_run=self._run, at=machine.at)
+        return Change(
+            run=self._run,
+            events=(self._event("replaced", text, host=host), *again),
+            actions=dict(here.again),
+            machines={host: machine},
+            hosts={host: release} if moved else {},
+            admission=seen.admission,  # nothing that this is decided on, the point of no return too, may have moved
+            bump=f"replaced: {host}",
+        )
 
     def skip(self, host: str, reason: str, action: str = "") -> list[str]:
         """Waive a host's failed, unknown or pending work: later stages no longer wait for it. Returns the actions."""

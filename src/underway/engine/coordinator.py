@@ -31,7 +31,7 @@ from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
 from underway.engine.outcomes import Outcome, outcomes
 from underway.errors import Conflict, StoreError
-from underway.executors.base import Executor, Report
+from underway.executors.base import Executor, Order, Report
 from underway.records.change import Change
 from underway.records.repository import Repository
 from underway.records.seen import Seen
@@ -106,7 +106,7 @@ class Coordinator:
         snapshot = self._repository.snapshot(self._run)
         for action, record in snapshot.actions.items():
             if record.state in ("claimed", "running"):
-                self._executor.cancel(self._orders.order(action, record, self._mirror.since))
+                self._executor.cancel(self._order(snapshot, action, record))
 
     def tick(self, timeout: float = 0.0) -> Tick:
         """One round. Waits at most ``timeout`` seconds for the first report, otherwise never blocks.
@@ -381,7 +381,10 @@ class Coordinator:
             mark = (record.token, record.leg)
             if self._submitted.get(action) != mark:
                 self._submitted[action] = mark
-                self._executor.submit(self._orders.order(action, record, self._mirror.since))
+                self._executor.submit(self._order(snapshot, action, record))
+
+    def _order(self, snapshot: Seen, action: str, record: ActionRecord) -> Order:
+        return self._orders.order(action, record, self._mirror, snapshot.machines)
 
     def _beat(self) -> None:
         if self._clock.monotonic() - self._beaten >= BEAT_EVERY:

@@ -14,7 +14,7 @@ from typing import IO
 import msgspec
 
 from underway.core.model.base import canonical, decode
-from underway.core.model.event import HostLine
+from underway.core.model.event import VOLATILE, HostLine
 
 
 class Mirror:
@@ -39,6 +39,13 @@ class Mirror:
         known = self._lines.get(host)
         return known[-1].seq if known else 0
 
+    def known(self, host: str) -> int:
+        """The number of the last line known that was durable on the host when it was seen; 0 for none.
+
+        Lines of tasks are not: a power cut may take them back, and is not to be mistaken for another machine.
+        """
+        return next((line.seq for line in reversed(self._lines.get(host, ())) if line.kind not in VOLATILE), 0)
+
     def lines(self) -> dict[str, Sequence[HostLine]]:
         """All lines, per executing host."""
         return dict(self._lines)
@@ -57,7 +64,7 @@ class Mirror:
     def _follow(self, host: str, line: HostLine) -> None:
         if line.kind == "begin":
             self._open_step[host] = line
-        elif line.kind in ("end", "leg-end", "cancelled", "unknown"):
+        elif line.kind in ("end", "leg-end", "cancelled", "unknown", "new-machine"):
             self._open_step.pop(host, None)
             self._open.pop(host, None)
         elif line.kind == "task":

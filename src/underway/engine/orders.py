@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from underway.core.model.base import canonical, digest
-from underway.core.model.plan import Plan, split_action
-from underway.core.model.state import ActionRecord, RunRecord
+from underway.core.model.plan import Leg, Plan, split_action
+from underway.core.model.state import ActionRecord, Machine, RunRecord
 from underway.core.model.ticket import TICKET_TYPE, Ticket
+from underway.engine.mirror import Mirror
 from underway.executors.base import Order
 
 TICKET_LIFE = 24 * 3600.0
@@ -31,11 +32,16 @@ class OrderBook:
         self._sign = sign
         self._bundle = bundle
 
-    def order(self, action: str, record: ActionRecord, since: Callable[[str], int]) -> Order:
-        """The order for the leg of ``action`` that is open; ``since`` gives the last journal line known of a host."""
+    def order(self, action: str, record: ActionRecord, mirror: Mirror, machines: Mapping[str, Machine]) -> Order:
+        """The order for the leg of ``action`` that is open.
+
+        ``mirror`` knows how far a host's journal was seen, ``machines`` which hosts are not the first of their name.
+        """
         pass_id, target = split_action(action)
-        leg = self._plan.passes[pass_id].legs[record.leg]
+        legs = self._plan.passes[pass_id].legs
+        leg = legs[record.leg]
         executing = leg.on or target
+        machine = machines.get(executing)
         files = self._bundle(self._plan, action, record.leg)
         timeout = sum(self._plan.steps[step].timeout for step in leg.steps)
         ticket = Ticket(
@@ -53,6 +59,8 @@ class OrderBook:
             steps=leg.steps,
             mode=self._run.mode,
             answers=record.answers,
+            base=machine.base if machine is not None else 0,
+            voided=record.voided,
             timeout=timeout,
             issued=record.claimed,
             expires=record.claimed + TICKET_LIFE,
@@ -67,9 +75,16 @@ class OrderBook:
             ticket=self._sign(TICKET_TYPE, canonical(ticket)),
             plan=self._envelope,
             files=tuple(sorted(files.items())),
-            since=since(executing),
+            since=mirror.since(executing),
+            known=max(mirror.known(executing), 1 if took_before(legs, record) else 0),
             timeout=timeout,
         )
+
+
+def took_before(legs: Sequence[Leg], record: ActionRecord) -> bool:
+    """Whether the store alone says that the machine of the open leg took a ticket of this action before (F8)."""
+    here = legs[record.leg].on
+    return bool(record.leg == 0 and record.started) or any(leg.on == here for leg in legs[: record.leg])
 
 
 def file_digests(files: dict[str, bytes]) -> dict[str, str]:

@@ -20,7 +20,8 @@ class Order:
 
     ``host`` is the machine that executes (a balancer for a drain leg), ``target`` the host that the action is
     about. ``ticket`` and ``plan`` are signed DSSE envelopes (bytes); ``files`` maps file names of the bundle to
-    bytes (their digests are in the signed plan). ``since`` is the last journal line already known.
+    bytes (their digests are in the signed plan). ``since`` is the last journal line already seen,
+    ``known`` the last of them that was durable: a host that does not have it is not the machine that it was.
     """
 
     run: str
@@ -33,6 +34,7 @@ class Order:
     plan: bytes
     files: tuple[tuple[str, bytes], ...]
     since: int = 0
+    known: int = 0
     timeout: float = 3600.0
 
 

@@ -24,7 +24,7 @@ from typing import IO, Any
 import msgspec
 
 from underway.core.model.cluster import Host
-from underway.core.model.event import HostLine
+from underway.core.model.event import VOLATILE, HostLine
 from underway.errors import ExecutorError, NotTrusted, Refused, Unreachable
 from underway.executors.base import Order, Report, ReportKind
 
@@ -45,6 +45,7 @@ class Call:
 
     order: Order
     since: int
+    known: int
     process: subprocess.Popen[bytes] | None = None
     verb: str = ""
     due: float = 0.0
@@ -134,12 +135,14 @@ class StreamExecutor(ABC):
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
-    def enrol(self, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]]) -> None:
+    def enrol(self, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]], base: int = 0) -> None:
         """Make the host take tickets of this cluster signed by these public keys. The same again changes nothing.
 
+        ``base``: of a machine in the place of one that was replaced, the number of its journal's first line.
         Raises NotTrusted if the host was enrolled otherwise, Refused if it has no runner, Unreachable.
         """
-        said = self.ask(host, "enrol", {"cluster": cluster, "host": host.name, "keys": list(keys)})
+        wanted = {"cluster": cluster, "host": host.name, "keys": list(keys), **({"base": base} if base else {})}
+        said = self.ask(host, "enrol", wanted)
         if said.get("kind") != "enrolled":
             raise NotTrusted(f"{host.name}: {said.get('text', 'does not say why it refuses')}")
 
@@ -213,7 +216,7 @@ class StreamExecutor(ABC):
     def _take_orders(self) -> None:
         while self._inbox:
             what, order = self._inbox.popleft()
-            fresh = Call(order, order.since)
+            fresh = Call(order, order.since, order.known)
             call = self._calls.setdefault(fresh.key, fresh)
             if what == "cancel" and not call.cancel:
                 call.cancel = True
@@ -244,7 +247,7 @@ class StreamExecutor(ABC):
         elif call.cancel:
             call.verb, arguments, data = "follow", [*where, *since], b""
         else:
-            call.verb, arguments, data = "run", since, self.request(order)
+            call.verb, arguments, data = "run", since, self.request(order, call.known)
         try:
             command = self.command(order.host, call.verb, arguments)
             if call.verb == "run" and order.host.ansible == "coordinator":
@@ -271,9 +274,10 @@ class StreamExecutor(ABC):
                 wanted = selectors.EVENT_WRITE if name == "in" else selectors.EVENT_READ
                 self._selector.register(pipe, wanted, (call, name))
 
-    def request(self, order: Order) -> bytes:
-        """The request of ``run`` and ``attend``, one line."""
+    def request(self, order: Order, known: int) -> bytes:
+        """The request of ``run`` and ``attend``, one line; ``known`` is the last durable line that was seen."""
         request = {
+            "known": known,
             "plan": base64.b64encode(order.plan).decode(),
             "ticket": base64.b64encode(order.ticket).decode(),
             "files": {name: base64.b64encode(data).decode() for name, data in order.files},
@@ -332,6 +336,7 @@ class StreamExecutor(ABC):
     def _progress(self, call: Call, lines: list[HostLine]) -> None:
         if lines:
             call.since = max(call.since, lines[-1].seq)
+            call.known = max([call.known, *(line.seq for line in lines if line.kind not in VOLATILE)])
             call.wait = FIRST_WAIT
             self._report(call, "progress", lines=lines)
 

@@ -19,6 +19,7 @@ from underway.core.model.state import (
     Hold,
     HostRecord,
     IllegalTransition,
+    Machine,
     PolicyRecord,
     RunRecord,
     check_transition,
@@ -55,6 +56,7 @@ class Change:
     policy: PolicyRecord | None = None
     outage: Mapping[str, float] | None = None
     hosts: Mapping[str, HostRecord] = field(default_factory=dict)
+    machines: Mapping[str, Machine] = field(default_factory=dict)
     durations: Mapping[str, Sequence[float]] = field(default_factory=dict)
     admission: int | None = None
     bump: str | None = None
@@ -76,7 +78,7 @@ def check(change: Change, seen: Seen | None) -> None:
         raise BadChange(f"a change of run {change.run!r} on a look at run {seen.run.id!r}")
     if seen is None:
         scoped = change.actions or change.approvals or change.run_record or change.policy or change.outage is not None
-        if scoped or change.admission is not None:
+        if scoped or change.machines or change.admission is not None:
             raise BadChange(f"a change of run {change.run!r} needs a look at that run")
         return
     told = {event.action for event in change.events}
@@ -115,7 +117,8 @@ def bumps_run(change: Change, old_outage: Mapping[str, float]) -> str:
     """Why a decision on an older look at ``change.run`` could now be wrong; "" if it could not.
 
     A claim; an action that failed or whose outcome is unknown (the budget may now halt the run); an approval that is
-    withdrawn; any change of the run's record or policy; more seconds of outage. What only frees capacity needs none.
+    withdrawn; any change of the run's record or policy; more seconds of outage; a machine that was replaced, with which
+    what was finished is to be done again. What only frees capacity needs none.
     """
     for action, (old, new) in change.actions.items():
         if new.state != _state(old) and new.state in ("claimed", "failed", "unknown"):
@@ -127,6 +130,8 @@ def bumps_run(change: Change, old_outage: Mapping[str, float]) -> str:
         return f"run: {change.run_record.state}"
     if change.policy is not None:
         return "policy"
+    for host in change.machines:
+        return f"replaced: {host}"
     for service, seconds in (change.outage or {}).items():
         if seconds > old_outage.get(service, 0.0):
             return f"outage: {service}"
@@ -193,7 +198,7 @@ def _units(change: Change) -> dict[str, _Unit]:
         unit = units[split_action(action)[1]]
         unit.actions[action] = pair
         unit.add(pair[1])
-    for named in (change.holds, change.health, change.hosts):
+    for named in (change.holds, change.health, change.hosts, change.machines):
         for host, value in named.items():
             units[host].add(value)
     for place, event in enumerate(change.events):
@@ -217,6 +222,7 @@ def _part(change: Change, units: list[tuple[str, _Unit]], first: bool) -> Change
         policy=change.policy if first else None,
         outage=change.outage if first else None,
         hosts={host: record for host, record in change.hosts.items() if host in hosts},
+        machines={host: machine for host, machine in change.machines.items() if host in hosts},
         durations=change.durations if first else {},
         admission=change.admission,
         bump=change.bump,

@@ -18,6 +18,7 @@ from underway.core.model.state import (
     Health,
     Hold,
     HostRecord,
+    Machine,
     PolicyRecord,
     RunRecord,
 )
@@ -76,6 +77,7 @@ SCHEMAS: dict[type[Any], int] = {
     Hold: 1,
     Health: 1,
     HostRecord: 1,
+    Machine: 1,
     Durations: 1,
     AuditHead: 1,
 }

@@ -67,6 +67,10 @@ class Keys:
         return f"{self.root}hosts/"
 
     @property
+    def machines(self) -> str:
+        return f"{self.root}machines/"
+
+    @property
     def durations(self) -> str:
         return f"{self.root}durations"
 
@@ -99,6 +103,9 @@ class Keys:
 
     def host(self, host: str) -> str:
         return self.hosts + part(host, "host")
+
+    def machine(self, host: str) -> str:
+        return self.machines + part(host, "host")
 
     def audit_entry(self, seq: int) -> str:
         """Twelve digits, so that the order of keys is the order of entries."""

@@ -16,6 +16,7 @@ from underway.core.model.state import (
     Health,
     Hold,
     HostRecord,
+    Machine,
     PolicyRecord,
     RunRecord,
 )
@@ -193,6 +194,8 @@ class Repository:
             put(self.keys.hold(host), encode(self.keys.hold(host), hold, Hold))
         for host, health in change.health.items():
             put(self.keys.health_of(host), encode(self.keys.health_of(host), health, Health))
+        for host, machine in change.machines.items():
+            put(self.keys.machine(host), encode(self.keys.machine(host), machine, Machine))
 
     def _expect_now(self, change: Change, soft: dict[str, int], out: dict[str, bytes]) -> dict[str, Health]:
         """For a change without a look: what is there now is what is expected. Returns the health that is there."""

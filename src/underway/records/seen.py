@@ -16,6 +16,7 @@ from underway.core.model.state import (
     Approval,
     Health,
     Hold,
+    Machine,
     PolicyRecord,
     RunRecord,
 )
@@ -127,7 +128,7 @@ class Look:
         run = self._run_keys
         first = self._store.list(run.actions)
         items = list(first.items)
-        for prefix in (run.approvals, self._keys.holds, self._keys.health):
+        for prefix in (run.approvals, self._keys.holds, self._keys.health, self._keys.machines):
             items.extend(self._store.list(prefix).items)
         for key in (run.record, run.admission, run.policy, run.outages):
             item = self._store.get(key)
@@ -152,6 +153,7 @@ class Look:
             approvals=draft.parts["approvals"],
             health=draft.parts["health"],
             outage=draft.outage,
+            machines=draft.parts["machines"],
             admission=draft.parts["revisions"].get(self._run_keys.admission, ABSENT),
             serial=draft.serial,
             policy=draft.policy,
@@ -170,7 +172,7 @@ class _Draft:
         self.serial = before.serial if before else 0
         self.parts: dict[str, Any] = {
             name: getattr(before, name) if before else {}
-            for name in ("actions", "holds", "approvals", "health", "revisions")
+            for name in ("actions", "holds", "approvals", "health", "machines", "revisions")
         }
         self._own: set[str] = set() if before else set(self.parts)
         self.named: list[tuple[str, str]] = []
@@ -197,6 +199,8 @@ class _Draft:
             self._put("holds", name, decode_or_none(key, value, Hold))
         elif key.startswith(keys.health):
             self._put("health", key[len(keys.health) :], decode_or_none(key, value, Health))
+        elif key.startswith(keys.machines):
+            self._put("machines", key[len(keys.machines) :], decode_or_none(key, value, Machine))
         else:
             return  # other runs, the audit chain, durations
         self._part("revisions")[key] = item.revision

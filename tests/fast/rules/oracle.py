@@ -66,11 +66,19 @@ class Judge:
 
     @cached_property
     def down(self) -> set[str]:
-        """Unavailable hosts: at work or in trouble with something that takes them out of service, or unhealthy."""
+        """Unavailable hosts: at work or in trouble with something that takes them out of service, or unhealthy.
+
+        So is one whose machine was replaced after that had begun, until it is done on the new machine.
+        """
         found = {host for host in self.plan.hosts if self.sick(host)}
         for work in self.plan.passes.values():
             if work.rolling:
                 found |= {host for host in work.hosts if self.record(work, host).state in (*BUSY, *TROUBLE)}
+                found |= {
+                    host
+                    for host in work.hosts
+                    if self.record(work, host).state == "pending" and self.record(work, host).voided
+                }
         return found
 
     @cached_property
@@ -313,7 +321,42 @@ class Judge:
             found.extend(self._plausible(host, reason.kind, reason.sentence))
         return found
 
+    def stranded(self, host: str, domain: bool) -> bool:
+        """Whether it is out itself, in a unit with more out than its limit, where none will come back by itself."""
+        plan, policy = self.plan, self.policy
+        here = plan.hosts[host]
+
+        def states(name: str) -> set[str]:
+            return {self.record(work, name).state for work in plan.passes.values() if work.rolling}
+
+        def alone(members: set[str], planned: int | None, stated: Limit | None) -> bool:
+            limit = planned if stated is None else stated.resolve(len(members))
+            out = self.down & members
+            back = {name for name in out if states(name) & set(BUSY) and not states(name) & set(TROUBLE)}
+            return limit is not None and host in out and len(out) > limit and not back
+
+        if domain:
+            return bool(here.domain) and alone(
+                {name for name, each in plan.hosts.items() if each.domain == here.domain}, None, policy.domain_limit
+            )
+        units = [({here.role}, plan.roles[here.role].limit, policy.role_limits.get(here.role))]
+        units += [
+            (set(group.roles), group.limit, policy.group_limits.get(name))
+            for name, group in plan.groups.items()
+            if here.role in group.roles
+        ]
+        return alone(set(plan.hosts), None, policy.limit) or any(
+            alone({name for name, each in plan.hosts.items() if each.role in roles}, planned, stated)
+            for roles, planned, stated in units
+        )
+
     def _plausible(self, host: str, kind: str, sentence: str) -> list[str]:
+        if kind == "over-limit" and not (self.stranded(host, domain=False) or self.stranded(host, domain=True)):
+            return [f"{host} is said to be over a limit, and is not"]
+        if kind in ("role-limit", "group-limit", "total-limit") and self.stranded(host, domain=False):
+            return [f"{host} waits for a slot that nobody gives back"]
+        if kind == "domain-limit" and self.stranded(host, domain=True):
+            return [f"{host} waits for a slot of its domain that nobody gives back"]
         if sentence == "waits for its turn":
             return [f"{host} has no explanation"]
         if kind == "window-too-short" and "fits in no" not in sentence and not fits(self.policy.windows, self.now, 0.0):

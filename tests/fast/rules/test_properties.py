@@ -23,8 +23,8 @@ SCHEDULES = int(os.environ.get("UNDERWAY_SCHEDULES", "150"))
 """Schedules of 60 steps in the fast tier; a nightly run asks for more."""
 
 NEEDS_SOMEBODY = {
-    "failed", "unknown", "stuck", "held", "host-unhealthy", "limit-zero", "approval-wanted", "paused", "aborted",
-    "run-done", "halted-failures", "halted-outage",
+    "failed", "unknown", "stuck", "held", "host-unhealthy", "limit-zero", "over-limit", "approval-wanted", "paused",
+    "aborted", "run-done", "halted-failures", "halted-outage",
 }  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_no_schedule_of_a_rollback_breaks_a_promise() -> None:
 def test_the_schedules_are_worth_something() -> None:
     """Grants, halts, gates and finished runs occur: a world in which nothing happens would prove nothing."""
     kinds: dict[str, int] = {}
-    grants = verdicts = finished = 0
+    grants = verdicts = finished = replaced = 0
     for seed in range(40):
         world = World(seed)
         for _ in range(60):
@@ -53,7 +53,11 @@ def test_the_schedules_are_worth_something() -> None:
             world.apply(decision)
             world.happen()
         finished += decision.finished
-    print(f"40 schedules: {grants} grants, {verdicts} verdicts, {finished} finished, reasons {kinds}")
+        replaced += world.replaced
+    print(
+        f"40 schedules: {grants} grants, {verdicts} verdicts, {finished} finished, {replaced} replaced, reasons {kinds}"
+    )
+    assert replaced > 10
     assert grants > 200
     assert verdicts > 50
     assert finished > 2

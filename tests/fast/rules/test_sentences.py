@@ -246,8 +246,24 @@ def test_a_retry_does_not_go_over_an_exceeded_limit() -> None:
     decision = look(one_role(3), seen({"data/web/web1": again, "data/web/web2": again}), Policy(failure_budget=9))
     assert decision.grants == ()
     assert decision.reasons["web1"].sentence == (
-        "waits for a slot: role web has 2 of 1 unavailable (web1 failed, web2 failed)"
+        "role web has 2 of 1 unavailable (web1 failed, web2 failed), this one among them: more than its limit are out, "
+        "and none comes back without your word (underway limit web 2, or skip one)"
     )
+
+
+def test_a_replaced_host_is_out_until_its_pass_is_done_on_the_new_machine() -> None:
+    """It goes first, in its own slot; one that was never taken out of service is as any host before its turn."""
+    renewed = ActionRecord(state="pending", token=3, attempt=1, voided=3)
+    records: dict[str, ActionRecord | str] = {"data/web/web1": "done", "data/web/web3": renewed}
+    decision = look(one_role(4), seen(records))
+    assert [grant.action for grant in decision.grants] == ["data/web/web3"]
+    assert decision.grants[0].why == "on its new machine; role web 1 of 1 unavailable with it"
+    assert decision.reasons["web2"].sentence == "waits for a slot: role web has 1 of 1 unavailable (web3 at work)"
+    held = look(one_role(4), seen(records, held=["web3"]))
+    assert held.grants == ()
+    assert held.reasons["web2"].sentence == "waits for a slot: role web has 1 of 1 unavailable (web3 replaced)"
+    untouched = ActionRecord(state="pending")
+    assert len(look(one_role(4), seen({"data/web/web3": untouched})).grants) == 1
 
 
 def test_unhealthy_before_its_turn() -> None:

@@ -111,6 +111,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
+        self.dies = Random(seed) if seed % 5 == 3 else None  # apart: the other schedules stay what they were
         self.plan = random_plan(self.rng)
         self.policy = random_policy(self.rng, self.plan)
         self.now = START
@@ -122,6 +123,7 @@ class World:
         self.outage: dict[str, float] = {}
         self.revision = 0
         self.skipped = 0
+        self.replaced = 0
 
     def snapshot(self) -> Snapshot:
         self.revision += 1
@@ -141,13 +143,29 @@ class World:
         for grant in decision.grants:
             past = self.actions.get(grant.action) or ActionRecord(state="pending")
             self.actions[grant.action] = replace(
-                past, state="claimed", attempt=past.attempt + 1, claimed=self.now, started=0.0, retry=False, stuck=False
-            )
+                past, state="claimed", token=self.revision, attempt=past.attempt + 1, claimed=self.now, started=0.0,
+                retry=False, stuck=False,
+            )  # fmt: skip
 
     def happen(self) -> None:
         """One or a few random events."""
         for _ in range(self.rng.choice((1, 1, 2))):
             self._event()
+        if self.dies is not None and self.dies.random() < 0.08:
+            self._replace(self.dies.choice(list(self.plan.hosts)))
+
+    def _replace(self, host: str) -> None:
+        """Its machine is gone for good, another one stands there: all of its own that had begun is to be done again."""
+        mine = {action: record for action, record in self.actions.items() if action.rpartition("/")[2] == host}
+        if any(record.state in ("claimed", "running") for record in mine.values()):
+            return
+        for action, record in mine.items():
+            done_for_all = self.plan.pass_of(action).once and record.state in ("done", "skipped")
+            if record.state != "pending" and not done_for_all:
+                self.actions[action] = ActionRecord(
+                    state="pending", token=record.token, attempt=record.attempt, voided=record.token
+                )
+                self.replaced += 1
 
     def _event(self) -> None:
         rng = self.rng

@@ -14,8 +14,8 @@ ReasonKind = Literal[
     # about the host
     "done", "at-work", "soaking", "failed", "unknown", "stuck", "skipped", "held", "host-unhealthy",
     # about capacity
-    "limit-zero", "canary-first", "role-limit", "group-limit", "domain-limit", "domains-at-once", "total-limit",
-    "window-closed", "window-too-short", "parallel-limit", "busy-elsewhere",
+    "limit-zero", "canary-first", "over-limit", "role-limit", "group-limit", "domain-limit", "domains-at-once",
+    "total-limit", "window-closed", "window-too-short", "parallel-limit", "busy-elsewhere",
 ]  # fmt: skip
 
 

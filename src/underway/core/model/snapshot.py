@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from underway.core.model.state import ActionRecord, ActionState, Approval, Health, Hold, RunRecord
+from underway.core.model.state import ActionRecord, ActionState, Approval, Health, Hold, Machine, RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,8 @@ class Snapshot:
 
     ``actions`` holds a record for every action that is not pending. ``health`` holds the last answer of the
     health checks per host; a host that was never asked is absent and counts as healthy before its turn, as
-    unproven after. ``outage`` is the seconds of outage so far per service. ``admission`` is the revision of the
+    unproven after. ``outage`` is the seconds of outage so far per service. ``machines`` has those that stand in the
+    place of one that was replaced, by host. ``admission`` is the revision of the
     admission record that a commit of this decision must still find.
     """
 
@@ -25,6 +26,7 @@ class Snapshot:
     approvals: Mapping[str, Approval] = field(default_factory=dict)
     health: Mapping[str, Health] = field(default_factory=dict)
     outage: Mapping[str, float] = field(default_factory=dict)
+    machines: Mapping[str, Machine] = field(default_factory=dict)
     admission: int = 0
 
     def state(self, action: str) -> ActionState:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from underway.core.model.base import Value
+from underway.core.model.event import MACHINE_LINES
 from underway.core.model.policy import Policy
 
 ActionState = Literal["pending", "claimed", "running", "soaking", "done", "failed", "unknown", "skipped"]
@@ -39,6 +40,11 @@ TRANSITIONS: frozenset[tuple[ActionState, ActionState]] = frozenset(
         ("unknown", "failed"),  # the host's journal, or the operator, says: failed
         ("unknown", "claimed"),  # the operator said retry
         ("unknown", "skipped"),  # the operator waived it
+        ("soaking", "pending"),  # the operator said replace: another machine stands there, and all is to be done again
+        ("done", "pending"),  # the same
+        ("failed", "pending"),
+        ("unknown", "pending"),
+        ("skipped", "pending"),
     }
 )
 
@@ -69,7 +75,8 @@ class ActionRecord(Value, frozen=True, kw_only=True):
     are finished. ``attempt`` counts claims. ``step`` is the last step that the host named. ``reason`` says why
     it failed or is unknown, in one line. ``duration`` is the host's own measure of its work, seconds. ``retry``: the
     operator said retry; the action keeps its state and slot until it is claimed again, and no longer counts
-    against the failure budget.
+    against the failure budget. ``voided``: what was done under tokens up to this one was done for a machine that has
+    been replaced.
     """
 
     state: ActionState
@@ -87,6 +94,12 @@ class ActionRecord(Value, frozen=True, kw_only=True):
     stuck: bool = False
     retry: bool = False
     answers: dict[str, Literal["rerun", "skip"]] = {}  # the operator's words on steps that were interrupted
+    voided: int = 0
+
+    @property
+    def again(self) -> bool:
+        """Whether it had begun on a machine that was replaced, and waits to be done on the new one."""
+        return self.state == "pending" and self.voided > 0
 
 
 RunState = Literal["running", "paused", "aborted", "done"]
@@ -173,3 +186,24 @@ class HostRecord(Value, frozen=True, kw_only=True):
     release: str
     by_run: str = ""
     at: float = 0.0
+
+
+class Machine(Value, frozen=True, kw_only=True):
+    """The machine that stands in the place of one that died for good, by an operator's word.
+
+    ``number`` counts the replacements of the host. ``by``, ``at`` and ``reason``: who said so, when and why; ``run``:
+    in which run. Tokens above ``serial`` are of the new machine.
+    """
+
+    host: str
+    number: int
+    by: str
+    at: float
+    reason: str
+    run: str
+    serial: int
+
+    @property
+    def base(self) -> int:
+        """Number above which its journal's lines count."""
+        return self.number * MACHINE_LINES

@@ -21,7 +21,10 @@ class Ticket(Value, frozen=True, kw_only=True):
     the digest of the signed plan's payload bytes; ``playbook`` and ``digest`` name the bytes that will be executed
     and must be found in that plan. ``token`` is the fencing number: a host never accepts a lower one for an action
     than it has seen. ``answers`` are an operator's recorded words on steps that were interrupted or failed:
-    ``rerun`` or ``skip``. ``issued``/``expires`` are Unix seconds (a tolerance of five minutes; not a safety device).
+    ``rerun`` or ``skip``. ``base``: the number above which the journal of the host's present machine counts its
+    lines, 0 for the first machine of its name. ``voided``: tokens of the action up to this one are void, as the machine
+    that it was about has been replaced. ``issued``/``expires`` are Unix seconds (a tolerance of five minutes; not a
+    safety device).
     """
 
     protocol: int = PROTOCOL
@@ -39,6 +42,8 @@ class Ticket(Value, frozen=True, kw_only=True):
     files: dict[str, str] = {}  # name -> SHA-256 of every file of the order (variables differ per host)
     mode: Literal["upgrade", "rollback"] = "upgrade"
     answers: dict[str, Literal["rerun", "skip"]] = {}
+    base: int = 0
+    voided: int = 0
     timeout: float = 3600.0
     issued: float = 0.0
     expires: float = 0.0
