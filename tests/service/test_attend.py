@@ -410,6 +410,7 @@ def test_secrets_stay_on_the_coordinator(sshd: Sshd, bare_python: str, tmp_path:
             {"name": "hidden", "ansible.builtin.shell": "cat", "args": {"stdin": "{{ secret }}"}, "no_log": True},
             {"name": "shown", "ansible.builtin.shell": "cat; sleep 1", "args": {"stdin": "{{ secret }}"}},
             {"name": "said {{ secret }}", "ansible.builtin.debug": {"msg": "{{ secret | string | urlencode }}"}},
+            {"name": "told", "ansible.builtin.debug": {"msg": "{{ secret }} aloud"}, "vars": {"underway_notice": True}},
             {"name": "fails", "ansible.builtin.fail": {"msg": "no: {{ secret }}"}},
         ],
     }
@@ -453,6 +454,7 @@ def test_secrets_stay_on_the_coordinator(sshd: Sshd, bare_python: str, tmp_path:
     assert "no: [hidden]" in reports[-1].text
     assert found == []
     assert "canary" not in repr(reports)
+    assert [line["text"] for line in far.kit.journal() if line["kind"] == "notice"] == ["[hidden] aloud"]
     output = (far.kit.directory / "work" / "1-0" / "output").read_text()
     assert "-- shown: ok\n[hidden]" in output
     far.nothing_is_left()

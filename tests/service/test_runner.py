@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,8 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
                         "name": "said {{ secret }}",
                         "ansible.builtin.debug": {"msg": "{{ secret | string | urlencode }}"},
                     },
+                    tell("told", ["{{ secret }} aloud", "{{ 'x' * 290 }}{{ secret }}"]),
+                    tell("told, hidden", "{{ secret }}") | {"no_log": True},
                     {"name": "fails", "ansible.builtin.fail": {"msg": "no: {{ secret }}"}},
                 ],
             }
@@ -192,6 +195,8 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
     assert status["state"] == "failed", status
     assert "no: [hidden]" in status["text"]
     assert any(line["kind"] == "task" and line["task"] == "said [hidden]" for line in lines)
+    notices = [(line["task"], line["text"]) for line in lines if line["kind"] == "notice"]
+    assert notices == [("told", "[hidden] aloud"), ("told", "x" * 290 + "[hidden]")]
     assert found == []
     coded = "Y2FuYXJ5LXNlY3JldC05M2FiLyt4"
     for path in kit.directory.rglob("*"):
@@ -201,6 +206,46 @@ def test_secrets_are_nowhere(tmp_path: Path) -> None:
     output = (kit.directory / "work" / "1-0" / "output").read_text()
     assert "-- shown: ok\n[hidden]" in output
     assert "(output hidden by no_log)" in output
+
+
+def tell(name: str, message: object, **more: Any) -> dict[str, Any]:
+    """A task that tells operators something."""
+    return {"name": name, "ansible.builtin.debug": {"msg": message}, "vars": {"underway_notice": True}, **more}
+
+
+def test_what_tasks_tell_is_in_the_journal(tmp_path: Path) -> None:
+    steps = [
+        {
+            "id": "web.upgrade.one",
+            "tasks": [
+                tell("nothing", []),
+                tell("lines", "first\n\n  second  \n"),
+                tell("not now", "never", when=False),
+                tell("each", "{{ item }}", loop=["a", "b"]),
+                {"name": "not marked", "ansible.builtin.debug": {"msg": "printed only"}},
+            ],
+        },
+        {"id": "web.upgrade.two", "tasks": [tell("many", "{{ range(60) | map('string') | list }}"), tell("late", "x")]},
+        {"id": "web.upgrade.three", "tasks": [tell("long", "\u202e" + "y" * 1000)]},
+    ]
+    kit = Kit(tmp_path, steps)
+    kit.enrol()
+    assert kit.start()["kind"] == "accepted"
+    lines, status = kit.follow()
+    assert status["state"] == "finished", status
+    told: dict[str, list[str]] = {}
+    for line in lines:
+        if line["kind"] == "notice":
+            told.setdefault(f"{line['step'].rpartition('.')[2]} {line['task']}", []).append(line["text"])
+    assert told == {
+        "one lines": ["first", "second"],
+        "one each": ["a", "b"],
+        "two many": [*map(str, range(50)), "there are more, in the output of this step on the host"],
+        "three long": ["\\u202e" + "y" * 293 + "…"],
+    }
+    output = (kit.directory / "work" / "1-0" / "output").read_text()
+    assert "-- many: ok\n" + "\n".join(map(str, range(60))) in output, "all of it is on the host"
+    assert "printed only" not in "".join(line.get("text", "") for line in lines)
 
 
 def test_a_wrong_vault_password_fails_before_any_step(tmp_path: Path) -> None:

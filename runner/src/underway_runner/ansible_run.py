@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Protocol
 
 from underway_runner import disk, journal, playbook, procs
 from underway_runner.errors import PlanMismatch
+from underway_runner.notices import Notices
 
 if TYPE_CHECKING:
     from underway_runner.supervisor import Supervisor
@@ -72,6 +73,7 @@ class AnsibleRun:
         self._journaled = journaled
         self._ended = Ended()
         self._step = ""
+        self._notices = Notices()
         self._deadline = limit
         self._timeout = 0.0
         self._cut = disk.uptime()
@@ -244,7 +246,7 @@ class AnsibleRun:
         try:
             self._pass.journal.append(kind, **fields)
         except OSError as error:
-            if kind not in ("task", "task-end", "output") or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if kind not in ("task", "task-end", "output", "notice") or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
 
     def _answer(self, ours: Answered, go_on: bool) -> None:
@@ -271,6 +273,7 @@ class AnsibleRun:
                 self._ended.reason = f"step {step} was not begun, its journal line cannot be written: {error.strerror}"
                 return False
             self._step = step
+            self._notices = Notices()
             self._timeout = float(log.specs[step].get("timeout", 3600.0))
             self._deadline = time.monotonic() + self._timeout
             log.output.next_step(step)
@@ -302,6 +305,9 @@ class AnsibleRun:
         if failed and text:
             for piece in pieces(text):
                 self._write("output", sync=False, step=self._step, task=name, text=piece)
+        if self._step:  # a handler belongs to no step
+            for notice in self._notices.take(event.get("notices", ()), self._pass.scrub):
+                self._write("notice", sync=False, step=self._step, task=name, text=notice)
         names = self._pass.handlers_named(event.get("notify", ()))
         for handler in names:
             self._write("notify", sync=False, step=self._step, task=handler)

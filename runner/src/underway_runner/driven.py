@@ -141,6 +141,8 @@ class Driven:
         for key in ("task", "text", "fatal"):
             if key in event:
                 event[key] = self._scrub(event[key])
+        if "notices" in event:
+            event["notices"] = [self._scrub(text) for text in event["notices"]]
         self._channel.send({"event": event})
 
     def _pump_output(self) -> None:

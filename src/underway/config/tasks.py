@@ -17,6 +17,9 @@ from underway.errors import Problem
 
 Loc = tuple[str | int, ...]
 
+NOTICE = "underway_notice"
+"""A task's own variable, ``true``: its message is told to operators (docs/reference/files.md)."""
+
 MAX_RETRIES = 10_000
 MAX_NESTING = 5
 
@@ -144,7 +147,11 @@ def _keywords(doc: Document, loc: Loc, task: dict[str, Any], handlers: Collectio
         hint = "let poll be more than 0: the host's journal must know when the work is done"
         yield doc.problem((*loc, "poll"), "task-key", "a task that nobody waits for cannot be journaled", hint)
     if isinstance(task.get("vars"), dict):
-        yield from secrets.variables(doc, (*loc, "vars"), task["vars"])
+        yield from secrets.variables(doc, (*loc, "vars"), {k: v for k, v in task["vars"].items() if k != NOTICE})
+        if NOTICE in task["vars"] and (task["vars"][NOTICE] is not True or "block" in task):
+            hint = "leave it out where nothing is to be told"
+            message = f"expected '{NOTICE}: true', of a task with a message"
+            yield doc.problem((*loc, "vars", NOTICE), "value", message, hint)
     notified = task.get("notify", [])
     for one in notified if isinstance(notified, list) else [notified]:
         if isinstance(one, str) and "{{" not in one and one not in handlers:

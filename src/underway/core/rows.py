@@ -45,6 +45,7 @@ class StepRow(Row, frozen=True, kw_only=True):
     ``host`` is the host that the work is about, ``on`` the one that did it (a balancer that drains ``host``, say),
     whose clock ``start`` and ``end`` were read from. ``duration`` is by that host's monotonic clock. ``attempt``
     counts executions of the same step for the same action. ``end`` and ``duration`` are None where nobody knows.
+    ``notices`` are what its tasks tell operators.
     """
 
     host: str
@@ -64,6 +65,17 @@ class StepRow(Row, frozen=True, kw_only=True):
     changed: int
     text: str
     tasks: tuple[TaskRow, ...]
+    notices: tuple[str, ...] = ()
+
+
+class NoticeRow(Row, frozen=True, kw_only=True):
+    """What tasks of a step (by its name) told operators, once for all ``hosts`` that said the same."""
+
+    service: str
+    phase: str
+    step: str
+    text: str
+    hosts: tuple[str, ...]
 
 
 class LossRow(Row, frozen=True, kw_only=True):
@@ -257,5 +269,6 @@ class Summary(Row, frozen=True, kw_only=True):
     services: tuple[ServiceCalls, ...] = ()
     losses: tuple[LossRow, ...]
     operator: tuple[OperatorRow, ...]
+    notices: tuple[NoticeRow, ...] = ()
     warnings: tuple[str, ...]
     defaults: tuple[str, ...]

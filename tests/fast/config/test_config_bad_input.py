@@ -601,6 +601,25 @@ def test_bad_input_37(files: Workspace) -> None:
     ]
 
 
+@pytest.mark.parametrize("value", ["yes", "1", '"true"', "[a]"])
+def test_a_notice_is_true_or_left_out(files: Workspace, value: str) -> None:
+    files.api("          notify: Restart api\n", f"          vars: {{underway_notice: {value}}}\n")
+    assert files.errors() == [
+        "services/api.yaml:15:35: phases.upgrade[0].tasks[0].vars.underway_notice: expected 'underway_notice: true', of a "
+        "task with a message (leave it out where nothing is to be told)"
+    ]
+
+
+def test_a_notice_is_a_tasks_own_and_other_names_of_the_program_are_refused(files: Workspace) -> None:
+    files.api("          notify: Restart api\n", "          vars: {underway_notice: true, underway_target: x}\n")
+    assert files.errors() == [
+        "services/api.yaml:15:41: phases.upgrade[0].tasks[0].vars.underway_target: 'underway_target': names that begin "
+        "with underway_ are set by the program"
+    ]
+    files.api(", underway_target: x", "")
+    assert files.errors() == []
+
+
 def test_bad_input_38(files: Workspace) -> None:
     """A role of which nothing says whether it is healthy."""
     files.write("services/agent.yaml", "service: agent\nplane: data\n")

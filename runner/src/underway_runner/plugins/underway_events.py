@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from ansible.plugins.callback import CallbackBase
 
@@ -21,6 +21,9 @@ description:
 """
 
 FIELD_LIMIT = 1024 * 1024
+
+NOTICE = "underway_notice"
+"""A task with this variable set to true tells operators its message (``debug``, say) in status and report."""
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
@@ -90,10 +93,33 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         }
         if unreachable:
             message["unreachable"] = True
+        if how == "ok" and not hidden and (task.vars or {}).get(NOTICE) is True:
+            message["notices"] = notices_of(data)
+            message["text"] = "\n".join(message["notices"])
         if changed and how == "ok":
             notify = fields.get("notify") or getattr(task, "notify", None) or []
             message["notify"] = [str(name) for name in ([notify] if isinstance(notify, str) else notify)]
         self._link.send(message)
+
+
+def notices_of(data: Dict[str, Any]) -> List[str]:
+    """The messages of a result, or of each item of its loop; of a text each line.
+
+    What would be too much is left out whole: a piece could end within a secret, and would not be known for one.
+    """
+    items = data.get("results")
+    found: List[str] = []
+    size = 0
+    for row in items if isinstance(items, list) else [data]:
+        if not isinstance(row, dict) or row.get("_ansible_no_log") or row.get("censored") or row.get("skipped"):
+            continue
+        message = row.get("msg")
+        texts = message.splitlines() if isinstance(message, str) else message if isinstance(message, list) else []
+        for text in (str(one).strip() for one in texts):
+            size += len(text) + 1
+            if text and size <= FIELD_LIMIT:
+                found.append(text)
+    return found
 
 
 def text_of(data: Dict[str, Any], how: str) -> str:

@@ -29,10 +29,10 @@ class Event(Value, frozen=True, kw_only=True):
 
 HostLineKind = Literal[
     "accepted", "refused", "begin", "end", "skip", "task", "task-end", "notify", "handler", "output",
-    "leg-end", "unknown", "resumed", "cancelled", "new-machine",
+    "notice", "leg-end", "unknown", "resumed", "cancelled", "new-machine",
 ]  # fmt: skip
 
-VOLATILE: frozenset[HostLineKind] = frozenset({"task", "task-end", "notify", "output"})
+VOLATILE: frozenset[HostLineKind] = frozenset({"task", "task-end", "notify", "output", "notice"})
 """Lines that a host does not make durable by themselves: a power cut may lose them after they were seen."""
 
 MACHINE_LINES = 1_000_000
@@ -49,9 +49,9 @@ class HostLine(Value, frozen=True, kw_only=True):
     """A line of a host's own journal, as the runner writes it and the coordinator mirrors it.
 
     ``at`` is the host's wall clock, ``mono`` its monotonic clock (seconds). ``begin``/``end`` bracket a step
-    (``step``), ``task``/``task-end`` an Ansible task (``task`` is its name). ``new-machine`` is the first line of one
-    that stands in the place of another. ``rc`` 0 is success. ``boot`` is the boot id of the host. ``run``,
-    ``action``, ``leg`` and ``token`` say under which ticket.
+    (``step``), ``task``/``task-end`` an Ansible task (``task`` is its name). ``notice`` is what a task tells operators.
+    ``new-machine`` is the first line of one that stands in the place of another. ``rc`` 0 is success. ``boot`` is the
+    boot id of the host. ``run``, ``action``, ``leg`` and ``token`` say under which ticket.
     """
 
     seq: int
