@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from labkit.topology import VIP
 from scenarios.attribution.fault import Append, At, Fault, Insert, Omit, Task
 
+FRONT = {"service": "keystone", "http": f"http://{VIP}:5000/v3", "every": "50ms", "timeout": "10s"}
+"""Of requests through the balancer, the closest ones that a probe may make."""
+
 RESTART, WAIT = "restart on the new release", "wait until it answers"
 STOP = "Stop it, letting requests under way end"
 TAKE, GIVE = "take the host's keystone from the balancer", "give the host's keystone back to the balancer"
@@ -56,7 +59,7 @@ LOCK = Fault(
     name="lock",
     title="a migration that locks a table",
     story=(
-        "Behind Keystone's own migration, another one holds the table of users locked for 12 s, where the database "
+        "Behind Keystone's own migration, another one holds the table of users locked for 20 s, where the database "
         "takes its writes."
     ),
     attribution="caused",
@@ -70,7 +73,7 @@ LOCK = Fault(
             (
                 task(
                     "Move the users, holding their table",
-                    f"{BEGAN}; echo 'LOCK TABLES keystone.user WRITE; SELECT SLEEP(12); UNLOCK TABLES;' | mariadb; "
+                    f"{BEGAN}; echo 'LOCK TABLES keystone.user WRITE; SELECT SLEEP(20); UNLOCK TABLES;' | mariadb; "
                     f"{OVER}",
                 ),
                 task("Look whether all is well", f"sleep 4; {ANSWERS}"),
@@ -143,6 +146,7 @@ SLOW = Fault(
     ),
     clocked=("lb1",),
     backends=False,
+    probes={"front": FRONT},  # the task is over in an instant
     host_vars={"c1": {"openstack_wait": False}, "c2": {"openstack_wait": False}},
 )
 
@@ -188,7 +192,7 @@ systemctl reload haproxy
     probes={
         "secure": {
             "service": "keystone", "http": f"https://{VIP}:{SECURE_PORT}/v3", "ca": "ca.pem",
-            "every": "200ms", "timeout": "4s",
+            "every": "200ms", "timeout": "10s",
         }
     },
 )  # fmt: skip
@@ -211,7 +215,7 @@ DISK = Fault(
                 task(
                     "Write the keys, on a disk that is full",
                     f"cd {KEYS}; {BEGAN}; head -c 1M /dev/zero > .unpacked; "
-                    'for key in 0 1; do cat "$key" > "$key.new"; mv "$key.new" "$key"; done; sleep 6; true',
+                    'for key in 0 1; do cat "$key" > "$key.new"; mv "$key.new" "$key"; done; sleep 8; true',
                     ["c2"],
                 ),
                 task(
@@ -255,7 +259,7 @@ CUT = Fault(
     title="a cut link",
     story=(
         "A task of a service of its own, which nothing else needs, takes c3's only interface down; a timer there "
-        "brings it up again after 8 s."
+        "brings it up again after 15 s."
     ),
     attribution="caused",
     truth=(At("c3", "link", "set up the interface", "Take the interface down and up"),),
@@ -270,8 +274,8 @@ CUT = Fault(
                         "tasks": [
                             task(
                                 "Take the interface down and up",
-                                "systemd-run --quiet --on-active=8 --timer-property=AccuracySec=100ms "
-                                f"/bin/sh -c 'ip link set host0 up; {OVER}'; {BEGAN}; ip link set host0 down; sleep 14",
+                                "systemd-run --quiet --on-active=15 --timer-property=AccuracySec=100ms "
+                                f"/bin/sh -c 'ip link set host0 up; {OVER}'; {BEGAN}; ip link set host0 down; sleep 22",
                                 ["c3"],
                             ),
                             task("Look whether all is well", "sleep 6", ["c3"]),

@@ -18,7 +18,8 @@ Written by `lab/run scenario attribution` ({doc}`how-to/lab`), never by hand. Th
 `docs/attribution.json`.
 
 Each fault is brought into a rolling upgrade of Keystone from {SOURCE} to {TARGET}, on three controllers with MariaDB
-(Galera) and memcached behind HAProxy: a run of its own, on a laboratory put back to the same snapshot. What is true of
+(Galera) and memcached behind HAProxy, drained host by host: a run of its own, on a laboratory put back to the same
+snapshot. Databases and caches stay as they are. What is true of
 it (host, step and task in which the outage begins, or that several share it, or that it is none of ours) is stated in
 `lab/scenarios/attribution/faults.py` before anything runs. A program then reads `report.json`: **right** means that
 *every* outage that users met is put on exactly that, and every outage of a single back-end on that or on the work of
@@ -26,12 +27,12 @@ its own host.
 
 """
 COLUMNS = """\
-Requests go through the balancer 20 times a second to Keystone's front page and 4 times a second for a token, each with
-4 s to answer. “Lasted” is the fault itself, by the clock of the host that did it. “Met” is what users met of it: the
-time in which requests through the balancer failed, at least now and then. It is shorter where the balancer takes a
-broken back-end out, or where requests that wait are answered within their 4 s after all. “Away” is the time in which a
-back-end did not answer its own probe. “Seen after” is from the fault to the first question that failed; it is negative
-where a question was open when the fault began.
+Requests go through the balancer 10 times a second to Keystone's front page (20 times for the slow start) and twice a
+second for a token, each with 10 s to answer. “Lasted” is the fault itself, by the clock of the host that did it. “Met”
+is what users met of it: the time in which requests through the balancer failed, at least now and then. It is shorter
+where the balancer takes a broken back-end out, or where requests that wait are answered within their 10 s after all.
+“Away” is the time in which a back-end did not answer its own probe. “Seen after” is from the fault to the first
+question that failed; it is negative where a question was open when the fault began.
 """
 
 

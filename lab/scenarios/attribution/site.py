@@ -10,13 +10,14 @@ from typing import Any
 import yaml
 
 from labkit.places import PROJECT, SOURCE
-from labkit.topology import KEYSTONE, VIP, Topology
+from labkit.topology import Topology
 from scenarios import site
 from scenarios.attribution.fault import Append, Edit, Fault, Insert, Omit
+from scenarios.attribution.faults import FRONT
 
 SHIPPED = PROJECT / "src/underway/catalogue/openstack"
 SERVICES = ("environment", "haproxy", "mariadb", "memcached", "keystone")
-FRONT = f"http://{VIP}:{KEYSTONE.port}/v3"
+UPGRADED = ("haproxy", "keystone")
 Document = dict[str, Any]
 
 
@@ -49,6 +50,7 @@ def write(lab: Topology, home: Path, release: str, target: str, fault: Fault, se
 def catalogue(fault: Fault) -> dict[str, Document]:
     """Service files by name: those that are shipped for Keystone, with the fault's edits, and the fault's own."""
     found: dict[str, Document] = {name: read(SHIPPED / f"{name}.yaml") for name in SERVICES}
+    del found["keystone"]["phases"]["prepare"]  # it only looks, for longer than the rest takes
     for edit in fault.edits:
         apply(found[edit.service], edit)
     return {**found, **{name: copy.deepcopy(dict(document)) for name, document in fault.services.items()}}
@@ -79,10 +81,15 @@ def _steps(phase: Any) -> list[Document]:
     return found
 
 
-def changes(release: Document, services: Mapping[str, object]) -> Document:
-    """The release with only the services that there are; those that it does not know are new in it."""
-    versions = {name: release["services"].get(name, "1") for name in services}
-    return {"release": release["release"], "supports": release["supports"], "services": versions}
+def changes(release: Document, services: Mapping[str, Document]) -> Document:
+    """The release with what is upgraded here alone: databases and caches stay as they are, environments are there."""
+    changed = [name for name in services if name in UPGRADED or name not in SERVICES]
+    return {
+        "release": release["release"],
+        "supports": release["supports"],
+        "services": {name: release["services"].get(name, "1") for name in changed},
+        "vars": services["environment"]["vars"],  # where environments lie, which Keystone asks for
+    }
 
 
 def cluster(lab: Topology, release: str, fault: Fault, secrets: Path) -> Document:
@@ -100,14 +107,14 @@ def cluster(lab: Topology, release: str, fault: Fault, secrets: Path) -> Documen
 def probes(said: Mapping[str, Document], controllers: Sequence[str], fault: Fault) -> dict[str, Document]:
     """Requests through the balancer so close that each back-end is met several times a second; each back-end alone."""
     found: dict[str, Document] = {
-        "front": {"service": "keystone", "http": FRONT, "status": 200, "every": "50ms", "timeout": "4s"},
-        "token": {**said["token"], "every": "250ms", "timeout": "4s"},
+        "front": {**FRONT, "every": "100ms"},
+        "token": dict(said["token"]),
         "network": dict(said["network"]),
         **{name: dict(probe) for name, probe in fault.probes.items()},
     }
     if fault.backends:
         for host in controllers:
-            found[f"keystone-{host}"] = {**said[f"keystone-{host}"], "every": "500ms"}
+            found[f"keystone-{host}"] = {**said[f"keystone-{host}"], "every": "1s"}
     return found
 
 

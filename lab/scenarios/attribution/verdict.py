@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 
 AFTER = 30.0
 """Seconds after a fault in which an outage may still begin because of it: a balancer that finds a back-end again."""
-TIMEOUT = 4.0
+TIMEOUT = 10.0
 """Seconds that a question of the probes may take: one asked so long before a fault may be cut off by it."""
 
 
