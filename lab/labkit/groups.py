@@ -5,6 +5,7 @@ Whatever was started in a group of ours, and nothing else, is ended with it, als
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -34,12 +35,17 @@ def group(places: Places, name: str) -> Path:
 def processes(tree: Path) -> list[int]:
     """The processes in a group and below it, by this machine's ids; none where there is no such group."""
     found: list[int] = []
-    for file in tree.rglob("cgroup.procs"):
+    for path in below(tree):
         try:
-            found += [int(word) for word in file.read_text().split()]
+            found += [int(word) for word in (path / "cgroup.procs").read_text().split()]
         except OSError:
             continue  # the group ended while we looked
     return found
+
+
+def below(tree: Path) -> list[Path]:
+    """A group and all groups below it, the deepest last; those that end while we look are left out."""
+    return [Path(path) for path, _, _ in os.walk(tree)]
 
 
 def inside(tree: Path, command: Sequence[str | Path]) -> list[str]:
@@ -88,11 +94,10 @@ def freeze(places: Places, name: str, *, hang: bool, patience: float = 20) -> No
 
 def _remove(tree: Path, deadline: float) -> None:
     """Remove a group, and those above it that have become empty; the kernel may take a moment to let go of it."""
-    for path in sorted(tree.rglob("*"), key=lambda path: -len(path.parts)):
-        if path.is_dir():
-            _remove_one(path, deadline)
-    for path in (tree, tree.parent, tree.parent.parent):
-        if path.exists() and not any(below.is_dir() for below in path.iterdir()):
+    for path in reversed(below(tree)):
+        _remove_one(path, deadline)
+    for path in (tree.parent, tree.parent.parent):
+        if path.exists() and not any(one.is_dir() for one in path.iterdir()):
             _remove_one(path, deadline)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import threading
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -236,3 +238,15 @@ def test_a_laboratory_s_number_is_one_from_0_to_99(text: str) -> None:
     assert numbered("99") == 99
     with pytest.raises(SystemExit, match=r"UNDERWAY_LAB_NUMBER is .*: expected a number from 0 to 99"):
         numbered(text)
+
+
+def test_groups_that_end_while_they_are_looked_at_are_left_out(tmp_path: Path) -> None:
+    for turn in range(20):
+        tree = tmp_path / str(turn)
+        for number in range(30):
+            (tree / f"{number}.service" / "deep").mkdir(parents=True)
+        ending = threading.Thread(target=shutil.rmtree, args=(tree,), kwargs={"ignore_errors": True})
+        ending.start()
+        assert groups.processes(tree) == []
+        ending.join()
+    assert groups.below(tmp_path / "never") == []
