@@ -39,6 +39,10 @@ def spiteful_run() -> SampleRun:
     )
     made.run = replace(made.run, reason=SCRIPTS[0], id=SCRIPTS[1], by=SCRIPTS[2])
     made.lines = {
+        host: [line for told in lines for line in ((told, replace(told, kind="notice")) if told.task else (told,))]
+        for host, lines in made.lines.items()
+    }
+    made.lines = {
         host: [replace(line, run=made.run.id, task=next(pick) if line.task else "", text=next(pick)) for line in lines]
         for host, lines in made.lines.items()
     }
@@ -66,5 +70,6 @@ def spiteful_names(summary: Summary) -> Summary:
         hosts=tuple(replace(row, host=bad + row.host, role=bad, domain=bad) for row in summary.hosts),
         probes=tuple(replace(row, probe=bad + row.probe, service=bad) for row in summary.probes),
         steps=tuple(replace(row, host=bad + row.host, on=bad, service=bad, phase=SCRIPTS[3]) for row in summary.steps),
+        notices=tuple(replace(row, service=bad, phase=SCRIPTS[3], hosts=(bad, bad)) for row in summary.notices),
         outages=tuple(replace(row, probe=bad, label=row.label + SCRIPTS[2]) for row in summary.outages),
     )

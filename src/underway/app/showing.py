@@ -8,6 +8,7 @@ from pathlib import Path
 
 from underway.app.place import Session
 from underway.checks.samples import Tail
+from underway.core import history
 from underway.core.attribution import attribute, spans
 from underway.core.availability import Account, Ledger
 from underway.core.clocks import corrected
@@ -17,7 +18,9 @@ from underway.core.model.plan import Plan
 from underway.core.model.sample import Outage, Sample
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import RunRecord
+from underway.core.notices import notices
 from underway.core.outlook import Extras
+from underway.core.rows import NoticeRow
 from underway.core.rules import decide
 from underway.engine.coordinator import BEAT_NAME
 from underway.engine.mirror import Mirror, read_lines
@@ -54,8 +57,17 @@ def look(session: Session) -> Seen:
         outages=with_causes(ledger, lines, plan, run.ended or now),
         stats=tuple(ledger.stats.values()),
         policy=policy,
+        notices=_notices(plan, run, snapshot, lines),
     )
     return Seen(plan, snapshot, decide(plan, snapshot, policy, now), extras, now)
+
+
+def _notices(
+    plan: Plan, run: RunRecord, snapshot: Snapshot, lines: Mapping[str, Sequence[HostLine]]
+) -> tuple[NoticeRow, ...]:
+    """What tasks told operators; hosts without any are not gone through, so that a look stays cheap."""
+    some = {host: found for host, found in lines.items() if any(line.kind == "notice" for line in found)}
+    return notices(history.steps(plan, run.id, snapshot.actions, some))
 
 
 def read_ledger(directory: Path, plan: Plan, run: RunRecord, now: float) -> Ledger:

@@ -204,6 +204,7 @@ def _drive(
     from underway.app.reporting import summary_of, write_report
     from underway.app.running import end_other_probers, put_together
     from underway.cli.live import LiveView
+    from underway.core.notices import counted
     from underway.core.progress import progress
     from underway.engine.coordinator import Tick
     from underway.engine.drive import Interrupts, drive
@@ -240,6 +241,8 @@ def _drive(
     if mode != "json":
         echo(text.headline(summary))
         echo(summary.result)
+        if summary.notices:
+            echo(f"notices: {counted(summary.notices)}, told in the report")
         echo(f"report: {path}")
     if end == "halted":
         _diagnose(context, run.id, quiet=mode == "json")

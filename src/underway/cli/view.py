@@ -15,6 +15,7 @@ from underway.core.model.base import Value
 from underway.core.model.decision import Decision
 from underway.core.model.plan import Plan
 from underway.core.model.snapshot import Snapshot
+from underway.core.notices import counted
 from underway.core.outlook import Busy, Extras, Outlook, Trouble, outlook
 
 STATUS_SCHEMA = 1
@@ -57,6 +58,10 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
     yield from words.fold(f"Stages  {stages(found, decision)}", width, "", "        ")
     if decision.slots:
         yield from words.fold(f"Slots   {slots(decision)}", width, "", "        ")
+    if found.extras.notices:
+        yield from words.fold(
+            f"Notices {counted(found.extras.notices)}: 'underway report --text' tells them", width, "", "        "
+        )
     yield from _part("At work", [busy(row) for row in found.busy], width)
     yield from _part("In trouble", [trouble(row) for row in found.trouble], width)
     yield from _part("Held", [_hold(hold.host, hold.by, hold.reason, hold.at, now) for hold in found.held], width)
@@ -238,6 +243,7 @@ def status_json(
             host: {"kind": reason.kind, "sentence": words.clean(reason.sentence), "until": reason.until or None}
             for host, reason in decision.reasons.items()
         },
+        "notices": [plain(row) for row in found.extras.notices],
         "outages": [plain(outage) for outage in found.extras.outages],
         "requests": sum(row.samples - row.lost for row in found.extras.stats) if found.extras.stats else None,
         "failed": sum(row.failed for row in found.extras.stats) if found.extras.stats else None,

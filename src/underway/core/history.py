@@ -15,11 +15,12 @@ from underway.core.words import clean
 class _Open:
     """A step that has begun and not ended (the only thing here that changes, and it never leaves this file)."""
 
-    __slots__ = ("attempt", "begin", "changed", "tasks")
+    __slots__ = ("attempt", "begin", "changed", "notices", "tasks")
 
     def __init__(self, begin: HostLine, attempt: int) -> None:
         self.begin, self.attempt, self.changed = begin, attempt, 0
         self.tasks: list[TaskRow] = []
+        self.notices: list[str] = []
 
 
 def steps(
@@ -66,6 +67,8 @@ def _steps_of(
                 now.tasks.append(TaskRow(task=clean(line.task, TEXT_LIMIT), start=line.at))
             case "task-end" if now is not None:
                 _end_task(now, line)
+            case "notice" if now is not None:
+                now.notices.append(clean(line.text, TEXT_LIMIT))
             case "end" if now is not None and now.begin.step == line.step:
                 del passes[leg]
                 if line.rc == 0:
@@ -121,6 +124,7 @@ def _row(plan: Plan, on: str, now: _Open, end: HostLine | None, outcome: StepOut
         changed=now.changed,
         text=clean(text, TEXT_LIMIT),
         tasks=tuple(now.tasks),
+        notices=tuple(now.notices),
     )
 
 

@@ -18,7 +18,7 @@ from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import BUSY, TROUBLED, ActionState, Hold
 from underway.core.progress import Progress, Waiting, progress
 from underway.core.rollback import past_no_return
-from underway.core.rows import HostState, Verdict
+from underway.core.rows import HostState, NoticeRow, Verdict
 from underway.core.summary import host_state
 
 ALIKE = 3
@@ -37,7 +37,7 @@ class Extras:
 
     ``coordinator``: one is alive (None: not known). ``at_work``: the task of each host, from its journal. ``stats`` and
     ``outages`` are those of the ``Ledger``. ``progress``: as the coordinator last computed it; None: computed here, by
-    ``policy`` where one is in force that is not the plan's.
+    ``policy`` where one is in force that is not the plan's. ``notices``: what tasks told operators so far.
     """
 
     coordinator: bool | None = None
@@ -47,6 +47,7 @@ class Extras:
     stats: Sequence[Stats] = ()
     progress: Progress | None = None
     policy: Policy | None = None
+    notices: Sequence[NoticeRow] = ()
 
 
 @dataclass(frozen=True, slots=True)

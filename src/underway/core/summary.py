@@ -15,6 +15,7 @@ from underway.core.model.event import Event, HostLine
 from underway.core.model.plan import Plan, Stage, action_id, split_action
 from underway.core.model.sample import Gap, Outage
 from underway.core.model.state import BUSY, FINISHED, ActionRecord, ActionState, RunRecord
+from underway.core.notices import notices
 from underway.core.rows import (
     SUMMARY_SCHEMA,
     TEXT_LIMIT,
@@ -110,6 +111,7 @@ def summarise(
         services=calls.services(told_stats, outages, gaps),
         losses=history.losses(plan, absent),
         operator=tuple(_operator(event) for event in events if event.actor.startswith("operator:")),
+        notices=notices(steps),
         warnings=(
             *waived,
             *(clean(text, TEXT_LIMIT) for text in plan.warnings),

@@ -25,6 +25,9 @@ from underway.core.timeline import ROOMS, SCREEN, Band, Group, Lane, Marker, Tim
 MOST_STEPS = 3000
 """Rows of the table of steps: more would be slow to open on a phone; the JSON form has all."""
 
+MOST_NOTICES = 500
+"""Rows of the table of notices; the JSON form has all."""
+
 LANES_AT_ONCE = 25
 """Hosts per drawing: paper breaks between drawings, never inside one."""
 
@@ -113,6 +116,7 @@ def render(summary: Summary) -> str:
         hosts=summary.hosts,
         look=[row for row in summary.hosts if row.state in LOOK],
         steps=_steps(summary.steps),
+        most_notices=MOST_NOTICES,
         strict=not limits_changed(summary),
         css=Markup(css),  # noqa: S704  our own files, never input
         js=Markup(js),  # noqa: S704

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from underway.core import words
-from underway.core.rows import OutageRow, Summary
+from underway.core.rows import NoticeRow, OutageRow, Summary
 
 WIDTH = 80
 
@@ -37,6 +37,9 @@ def _lines(s: Summary, width: int) -> Iterator[str]:
     yield from _outages(s, width)
     yield from _hosts(s, width)
     yield from _probes(s, width)
+    if s.notices:
+        yield from _title("Notices")
+        yield from _some([_notice(row) for row in s.notices], width)
     if s.operator:
         yield from _title("What operators said")
         said = [f"{words.clock(row.at)} {row.who}: {row.why or row.kind}" for row in s.operator]
@@ -46,6 +49,10 @@ def _lines(s: Summary, width: int) -> Iterator[str]:
         yield from _some(s.warnings, width)
     yield ""
     yield from _fold(f"plan {s.plan[:16] or words.NOT_KNOWN}, audit {_audit(s)}", "", width)
+
+
+def _notice(row: NoticeRow) -> str:
+    return f"{row.service}, {words.some(row.hosts)}: {row.text}"
 
 
 def _audit(s: Summary) -> str:
