@@ -23,20 +23,26 @@ class Hosts:
         self._ssh = SshExecutor(known_hosts=place.known_hosts, control=place.state / "ssh")
         self._wheel: Wheel | None = None
 
-    def add_key(self, host: Host, text: str) -> str:
-        """Trust a host key that the operator gives; what was done. Raises InputError, NotTrusted."""
-        return self._trust(host, hostkeys.parse(text))
+    def add_key(self, host: Host, text: str, instead: bool) -> str:
+        """Trust a host key that the operator gives, ``instead`` of those before; what was done.
+
+        Raises InputError, NotTrusted.
+        """
+        return self._trust(host, hostkeys.parse(text), instead)
 
     def scan(self, host: Host) -> list[HostKey]:
         """The keys that the host shows, strongest kind first; none of them is trusted yet. Raises Unreachable."""
         return hostkeys.scan(host)
 
-    def trust_scanned(self, host: Host, keys: Sequence[HostKey], fingerprint: str) -> str:
-        """Trust the scanned key with this fingerprint. Raises NotTrusted if none has it, InputError."""
+    def trust_scanned(self, host: Host, keys: Sequence[HostKey], fingerprint: str, instead: bool) -> str:
+        """Trust the scanned key with this fingerprint, ``instead`` of those before.
+
+        Raises NotTrusted if none has it, InputError.
+        """
         hostkeys.check_fingerprint(fingerprint)
         for key in keys:
             if key.fingerprint == fingerprint:
-                return self._trust(host, key)
+                return self._trust(host, key, instead)
         shown = ", ".join(key.fingerprint for key in keys)
         raise NotTrusted(
             f"{host.name}: shows no key with the fingerprint {fingerprint}, but {shown}; nothing was written"
@@ -56,6 +62,6 @@ class Hosts:
         """Close the connections."""
         self._ssh.close()
 
-    def _trust(self, host: Host, key: HostKey) -> str:
-        new = hostkeys.trust(self._place.known_hosts, host, key)
+    def _trust(self, host: Host, key: HostKey, instead: bool) -> str:
+        new = hostkeys.trust(self._place.known_hosts, host, key, instead)
         return f"host key {key.fingerprint} ({key.kind}) {'is trusted now' if new else 'was trusted before'}"

@@ -92,6 +92,11 @@ class Session:
         """The store; the embedded SQLite file is the only one so far."""
         return SqliteStore(self.place.state / "state.db")
 
+    @property
+    def has_store(self) -> bool:
+        """Whether anything was ever recorded here."""
+        return (self.place.state / "state.db").exists()
+
     @cached_property
     def repository(self) -> Repository:
         """The typed records over the store."""

@@ -15,30 +15,76 @@ from underway.app.showing import coordinator_alive
 from underway.checks.spawn import ProberProcess
 from underway.core.model.base import canonical
 from underway.core.model.cluster import Host
+from underway.core.model.event import machine_of
 from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
 from underway.core.rollback import at_work
 from underway.engine.coordinator import Coordinator
 from underway.engine.measure import Measure, NoMeasure
-from underway.engine.mirror import FileMirror, Mirror
+from underway.engine.mirror import FileMirror, Mirror, last_durable, read_lines
 from underway.engine.orders import OrderBook
 from underway.engine.probing import SampleMeasure
-from underway.errors import InputError, UnderwayError
+from underway.errors import InputError, Refused, UnderwayError
 from underway.executors.connections import ByConnection
 from underway.executors.local import LocalExecutor
 from underway.executors.ssh import SshExecutor
 from underway.render.seal import Bundler
 
 
-def enrol_host(place: Place, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]]) -> str:
-    """Make a host trust our keys; the empty string, or why it could not be done."""
-    executor = _executors(place, None)[host.connection]
+def enrol_host(session: Session, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
+    """Make a host trust our keys; what there is to say of it, and whether it was done.
+
+    A machine that an operator put in the place of another one is told where its journal begins; one that nobody spoke
+    of, and that lacks what was seen of the host in the run that goes on, is enrolled, and said to be another one.
+    """
+    run = session.repository.current() if session.has_store else None
+    machine = session.repository.machines().get(host.name) if session.has_store else None
+    executor = _executors(session.place, None)[host.connection]
     try:
-        executor.enrol(host, cluster, keys)
+        executor.enrol(host, cluster, keys, machine.base if machine is not None else 0)
+        if run is None or run.state in ("done", "aborted"):
+            return "enrolled", True
+        journal = read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ())
+        seen, last = last_durable(journal), int(executor.ping(host).get("last", 0))
     except UnderwayError as error:
-        return str(error)
+        return str(error), False
     finally:
         executor.close()
+    if last < seen:
+        return (
+            f"enrolled, but it is not the machine that it was: its journal ends at line {last}, and line {seen} was"
+            f" seen in run {run.id}; nothing runs there before you say 'underway replace {host.name} --reason WHY'"
+        ), True
+    if machine is not None and machine.run == run.id:
+        return "enrolled, in the place of the machine that was replaced", True
+    return "enrolled", True
+
+
+def check_replaced(session: Session, host: Host) -> str:
+    """Whether a machine may be said to stand in a host's place: what is still to be done there, empty for nothing.
+
+    Raises Refused if the machine that was at work in this run answers: it is not dead, or its disk is still there.
+    """
+    run = session.current()
+    journal = read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ())
+    executor = _executors(session.place, None)[host.connection]
+    try:
+        said = executor.ping(host)
+    except UnderwayError as error:
+        return f"{host.name} does not answer yet ({str(error).removeprefix(f'{host.name}: ')})"
+    finally:
+        executor.close()
+    if said.get("kind") != "pong":
+        return f"{host.name} answers ({said.get('text', 'without a word')})"
+    if not said.get("enrolled"):
+        return f"{host.name} answers, and is not enrolled yet"
+    seen, last = last_durable(journal), int(said.get("last", 0))
+    if seen and last >= seen and machine_of(last) == machine_of(seen):
+        raise Refused(
+            f"{host.name} answers, and its journal has line {seen}, the last that was seen of it: it is the machine"
+            f" that it was, and nothing was changed (if all is to be done again there, install it anew, with an empty"
+            f" directory of the runner, and 'underway enrol {host.name}')"
+        )
     return ""
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--host-key", "host_key", metavar="KEY", help="Trust this host key ('ssh-ed25519 AAAA…') of one host.")
 @click.option("--scan", is_flag=True, help="Ask hosts for their keys, and you whether each is theirs.")
 @click.option("--fingerprint", metavar="SHA256:…", help="With --scan: trust the key of one host that has it, unasked.")
+@click.option("--replace-key", is_flag=True, help="The one host is another machine: take its old host keys away.")
 @click.option("--yes", is_flag=True, help="Ask nothing. Never enough to trust a key: see --fingerprint.")
 @pass_context
 def enrol(
@@ -38,6 +39,7 @@ def enrol(
     host_key: str | None,
     scan: bool,
     fingerprint: str | None,
+    replace_key: bool,
     yes: bool,
 ) -> None:
     """Tell hosts whose plans and tickets to trust.
@@ -45,7 +47,8 @@ def enrol(
     HOSTS: which (default: all). Needed once per host, harmless again.
 
     An ssh host must be in the known hosts of this cluster first: its key is never accepted unseen. Give it with
-    --host-key, or compare what --scan shows with what the host's console shows.
+    --host-key, or compare what --scan shows with what the host's console shows. Another machine in a host's place
+    ('underway replace') has another key: --replace-key puts the one that you vouch for in the place of the old ones.
     """
     from underway import trust
     from underway.app.hosts import Hosts
@@ -54,6 +57,8 @@ def enrol(
     from underway.core.nearest import nearest
 
     _check_usage(hosts, install, wheelhouse, host_key, scan, fingerprint, yes)
+    if replace_key and (len(hosts) != 1 or not (scan or host_key)):
+        raise UsageError("--replace-key: name the one host, and vouch for its key: --host-key or --scan")
     inputs = read_inputs(context.session)
     context.place.prepare(inputs.cluster.name)
     for name in hosts:
@@ -68,7 +73,7 @@ def enrol(
             host = inputs.cluster.hosts[name]
             try:
                 if host.connection == "ssh":
-                    _know(before, host, host_key, scan, fingerprint)
+                    _know(before, host, host_key, scan, fingerprint, replace_key)
                     if install:
                         before.install(host, wheelhouse, with_python, lambda text, name=name: echo(f"{name}: {text}"))  # type: ignore[misc]
                 elif install:
@@ -79,9 +84,9 @@ def enrol(
                 echo(str(error))
                 refused.append(name)
                 continue
-            problem = enrol_host(context.place, host, inputs.cluster.name, keys)
-            echo(f"{name}: {problem or 'enrolled'}")
-            refused += [name] if problem else []
+            said, done = enrol_host(context.session, host, inputs.cluster.name, keys)
+            echo(f"{name}: {said}" if done or not said.startswith(f"{name}: ") else said)
+            refused += [] if done else [name]
     finally:
         before.close()
     if refused:
@@ -109,16 +114,16 @@ def _check_usage(
         raise UsageError("--scan --yes: a host key is never accepted unseen (give --fingerprint, or answer yourself)")
 
 
-def _know(hosts: Hosts, host: Host, host_key: str | None, scan: bool, fingerprint: str | None) -> None:
+def _know(hosts: Hosts, host: Host, host_key: str | None, scan: bool, fingerprint: str | None, instead: bool) -> None:
     """Have the operator vouch for the host's key, if that was asked for. Raises NotTrusted where he does not."""
     if host_key is not None:
-        echo(f"{host.name}: {hosts.add_key(host, host_key)}")
+        echo(f"{host.name}: {hosts.add_key(host, host_key, instead)}")
         return
     if not scan:
         return
     found = hosts.scan(host)
     if fingerprint is not None:
-        echo(f"{host.name}: {hosts.trust_scanned(host, found, fingerprint)}")
+        echo(f"{host.name}: {hosts.trust_scanned(host, found, fingerprint, instead)}")
         return
     if any(hosts.is_trusted(host, key) for key in found):
         echo(f"{host.name}: shows a key that is trusted already")
@@ -131,4 +136,4 @@ def _know(hosts: Hosts, host: Host, host_key: str | None, scan: bool, fingerprin
     )
     if answer.strip() != "yes":
         raise NotTrusted(f"{host.name}: its key was not confirmed; nothing was written")
-    echo(f"{host.name}: {hosts.trust_scanned(host, found, found[0].fingerprint)}")
+    echo(f"{host.name}: {hosts.trust_scanned(host, found, found[0].fingerprint, instead)}")

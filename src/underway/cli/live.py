@@ -191,7 +191,7 @@ class LiveView:
             self._write_json({**view.plain(event), "kind": "event", "event": event.kind})
         elif self._mode == "plain":
             self._write(event_line(event))
-        elif event.kind in LOUD or event.actor.startswith("operator:"):
+        elif event.kind in LOUD or (event.actor.startswith("operator:") and event.kind != "again"):
             self._print_above(event)
 
     def close(self) -> None:

@@ -38,6 +38,7 @@ COMMANDS = {
     "release": "verbs:release",
     "retry": "verbs:retry",
     "skip": "verbs:skip",
+    "replace": "verbs:replace",
     "abort": "verbs:abort",
     "approve": "verbs:approve",
     "finalize": "verbs:finalize",

@@ -110,6 +110,40 @@ def skip(context: Context, host: str, reason: str) -> None:
 
 
 @click.command()
+@click.argument("host", type=HOST)
+@click.option("--rerun", is_flag=True, help="Begin work anew that HOST did once for all, though it is not idempotent.")
+@reason_wanted
+@pass_context
+def replace(context: Context, host: str, rerun: bool, reason: str) -> None:
+    """Put another machine in the place of HOST.
+
+    HOST died for good, and one of its name and address is there instead, installed anew with the release that the run
+    comes from, and enrolled ('underway enrol HOST'). What HOST had begun is done again there; until then it counts as
+    out of service. What it had finished once for all hosts stays done. Keep the old machine off: what still runs there
+    cannot be stopped from here.
+    """
+    from underway.app.running import check_replaced
+    from underway.core.words import moment
+
+    control = _control(context)
+    control.check_replace(host, rerun)
+    missing = check_replaced(context.session, control.host(host))
+    machine, found = control.replace(host, reason, rerun)
+    if (machine.by, machine.reason) != (context.place.operator, reason):
+        echo(f"{host} was replaced {moment(machine.at)} by {machine.by}: {machine.reason}; nothing began there since")
+    if found.again:
+        echo(f"{host}: {', '.join(found.again)} will be done again on the new machine")
+    if found.stays:
+        echo(f"{host}: {', '.join(found.stays)} stays done: it was done once for all hosts")
+    if missing:
+        echo(f"{missing}: 'underway enrol {host}' (over SSH with --install, and --scan --replace-key for its new key),")
+        echo(f"and 'underway retry {host}' if a coordinator asked it before that")
+    for other in found.stranded:
+        echo(f"{other}: a part of its work was to be done by {host}: 'underway retry {other}'")
+    echo("'underway upgrade' goes on if no coordinator runs; keep the old machine off")
+
+
+@click.command()
 @reason_wanted
 @pass_context
 def abort(context: Context, reason: str) -> None:

@@ -16,7 +16,7 @@ from underway.core.model.decision import Decision
 from underway.core.model.plan import Plan
 from underway.core.model.snapshot import Snapshot
 from underway.core.notices import counted
-from underway.core.outlook import Busy, Extras, Outlook, Trouble, outlook
+from underway.core.outlook import Busy, Extras, Outlook, Replaced, Trouble, outlook
 
 STATUS_SCHEMA = 1
 
@@ -65,6 +65,7 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
     yield from _part("At work", [busy(row) for row in found.busy], width)
     yield from _part("In trouble", [trouble(row) for row in found.trouble], width)
     yield from _part("Held", [_hold(hold.host, hold.by, hold.reason, hold.at, now) for hold in found.held], width)
+    yield from _part("Replaced", [replaced(row, now) for row in found.replaced], width)
     if run.state in ("running", "paused"):
         groups = [group for group in found.waiting if group.kind not in TOLD]
         yield from _part("Waiting", [waiting(str(group), group.count, group.hosts) for group in groups], width)
@@ -139,6 +140,12 @@ def trouble(row: Trouble) -> str:
 def _hold(host: str, by: str, reason: str, at: float, now: float) -> str:
     who = "all hosts" if host == "*" else host
     return f"{who} by {by or 'an operator'} {words.duration(now - at)} ago: {reason or 'no reason was given'}"
+
+
+def replaced(row: Replaced, now: float) -> str:
+    """Who said that a host died for good, when and why, and what its new machine has still to do again."""
+    left = f"to be done again: {', '.join(row.left)}" if row.left else "nothing left to be done again"
+    return f"{row.host} by {row.by} {words.duration(now - row.at)} ago: {row.reason}; another machine, {left}"
 
 
 def waiting(sentence: str, count: int, names: Sequence[str]) -> str:
@@ -235,6 +242,7 @@ def status_json(
         "at_work": [plain(row) for row in found.busy],
         "trouble": [plain(row) for row in found.trouble],
         "held": [{"host": hold.host, "by": hold.by, "reason": hold.reason, "at": hold.at} for hold in found.held],
+        "replaced": [plain(row) for row in found.replaced],
         "waiting": [
             {"kind": group.kind, "hosts": group.count, "some": list(group.hosts), "sentence": group.sentence}
             for group in found.waiting

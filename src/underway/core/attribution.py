@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from underway.core.availability import union
 from underway.core.model.base import replace
 from underway.core.model.cluster import Probe
-from underway.core.model.event import HostLine
+from underway.core.model.event import HostLine, machine_of
 from underway.core.model.plan import Plan, split_action
 from underway.core.model.sample import Cause, Outage
 
@@ -118,6 +118,7 @@ def spans(
     found: list[WorkSpan] = []
     legs: dict[tuple[str, int, str], _Leg] = {}
     latest: dict[tuple[str, int, str], float] = {}
+    machines: dict[tuple[str, int, str], int] = {}
     actions: dict[str, list[tuple[float, HostLine, bool]]] = {}
     for line in sorted(lines, key=lambda line: (line.run, line.action, line.leg, line.seq)):
         try:
@@ -131,6 +132,9 @@ def spans(
         leg = legs.get(key)
         if leg is None:
             leg = legs[key] = _Leg(plan, line.action, executor, target, found)
+        if machine_of(line.seq) != machines.setdefault(key, machine_of(line.seq)):
+            leg.end_step(latest[key])  # the machine that began it is gone: nothing is known after its last line
+            machines[key] = machine_of(line.seq)
         leg.read(line, at)
         latest[key] = at
         actions.setdefault(line.action, []).append((at, line, line.leg + 1 >= len(work.legs)))
@@ -150,8 +154,12 @@ def _whole(action: str, seen: list[tuple[float, HostLine, bool]], found: list[Wo
     target = split_action(action)[1]
     begun: float | None = None
     seen.sort(key=lambda entry: (entry[0], entry[1].leg, entry[1].seq))
-    at = 0.0
-    for at, line, last in seen:
+    at, token = 0.0, 0
+    for then, line, last in seen:
+        if begun is not None and line.token != token:  # another claim: of the one before nothing more was heard
+            found.append(WorkSpan(begun, at, action, target, target))
+            begun = None
+        at, token = then, line.token
         over = line.kind in ("unknown", "cancelled") or (line.kind == "leg-end" and (last or line.rc != 0))
         if over:
             if begun is not None:

@@ -79,6 +79,10 @@ def _steps_of(
             case "unknown" | "cancelled" if now is not None:
                 del passes[leg]
                 yield _row(plan, host, now, line if line.kind == "cancelled" else None, line.kind, line.text)
+            case "new-machine":
+                for left in passes.values():
+                    yield _row(plan, host, left, None, "unknown", "its machine died and never said how this ended")
+                passes.clear()
             case _:
                 pass
     for now in passes.values():
@@ -138,7 +142,8 @@ def absences(
     """Pass id -> intervals in which a rolling pass had a host out of service; ``*`` -> intervals of bad health.
 
     From the claim until the gate was passed, the action was skipped or the claim revoked; a failed or unknown host
-    stays out (it keeps its slot, P7). Where the events of an action are missing, its record is used.
+    stays out (it keeps its slot, P7), and one whose machine was replaced is out until it is done on the new one. Where
+    the events of an action are missing, its record is used.
     """
     found: dict[str, list[Interval]] = {}
     since: dict[str, float] = {}
@@ -151,7 +156,8 @@ def absences(
         elif event.kind == "healthy" and event.host in ill:
             found.setdefault("*", []).append((ill.pop(event.host), event.at, event.host))
         elif pass_id in plan.passes and plan.passes[pass_id].rolling:
-            if event.kind == "claimed":
+            # again: its machine was replaced, so it is out from the operator's word on, also if it had been done
+            if event.kind == "claimed" or (event.kind == "again" and event.token):
                 told.add(event.action)
                 since.setdefault(event.action, event.at)
             elif event.kind in ("done", "skipped", "revoked") and event.action in since:

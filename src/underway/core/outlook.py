@@ -67,7 +67,11 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An action that failed or whose outcome is unknown. ``slot``: it keeps one; ``retry``: it will be tried again."""
+    """An action that failed or whose outcome is unknown.
+
+    ``slot``: it keeps one; ``retry``: it will be tried again; ``on``: the machine that was to do it (a balancer, or the
+    host).
+    """
 
     action: str
     host: str
@@ -78,6 +82,18 @@ class Trouble:
     seconds: float
     slot: bool
     retry: bool
+    on: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A machine that stands in the place of one that died in this run; ``left``: what it has still to do again."""
+
+    host: str
+    by: str
+    at: float
+    reason: str
+    left: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,7 @@ class Outlook:
     busy: tuple[Busy, ...]
     trouble: tuple[Trouble, ...]
     held: tuple[Hold, ...]
+    replaced: tuple[Replaced, ...]
     waiting: tuple[Waiting, ...]
     progress: Progress
     commands: tuple[Command, ...]
@@ -126,6 +143,7 @@ def outlook(plan: Plan, snapshot: Snapshot, decision: Decision, extras: Extras |
         busy=tuple(_busy(plan, snapshot, extras, now)),
         trouble=trouble,
         held=tuple(hold for _, hold in sorted(snapshot.holds.items())),
+        replaced=tuple(_replaced(snapshot)),
         waiting=tuple(_fewer(made.waiting)),
         progress=made,
         commands=(),
@@ -194,7 +212,15 @@ def _trouble(plan: Plan, snapshot: Snapshot, now: float) -> Iterator[Trouble]:
             seconds=max(now - (record.ended or record.finished or record.claimed), 0.0),
             slot=bool(work and work.rolling),
             retry=record.retry,
+            on=(work.legs[record.leg].on if work and record.leg < len(work.legs) else "") or host,
         )
+
+
+def _replaced(snapshot: Snapshot) -> Iterator[Replaced]:
+    for host, machine in sorted(snapshot.machines.items()):
+        if machine.run == snapshot.run.id:
+            left = [name for name, record in snapshot.actions.items() if record.again and split_action(name)[1] == host]
+            yield Replaced(host, machine.by, machine.at, machine.reason, tuple(left))
 
 
 def _fewer(groups: Sequence[Waiting]) -> Iterator[Waiting]:
@@ -226,7 +252,8 @@ def _commands(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook
         return
     idle = found.extras.coordinator is False
     open_trouble = [trouble for trouble in found.trouble if not trouble.retry]
-    yield from _for_trouble(open_trouble)
+    forward = plan.mode == "upgrade" and past_no_return(plan, snapshot) is None
+    yield from _for_trouble(open_trouble, forward)
     for busy in found.busy:
         if busy.stuck:
             yield Command(f"underway log | grep {busy.host}", f"{busy.host} is past its deadline; its slot stays used")
@@ -250,11 +277,11 @@ def _commands(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook
             break
     if idle:
         yield Command("underway upgrade", "no coordinator is at work: go on from where it stopped")
-    if open_trouble and plan.mode == "upgrade" and past_no_return(plan, snapshot) is None:
+    if open_trouble and forward:
         yield Command("underway rollback --reason TEXT", "or bring all hosts back to " + plan.source)
 
 
-def _for_trouble(trouble: Sequence[Trouble]) -> Iterator[Command]:
+def _for_trouble(trouble: Sequence[Trouble], forward: bool) -> Iterator[Command]:
     for row in trouble[:NAMED]:
         if row.state == "unknown" and row.step:
             yield Command(f"underway retry {row.host} --rerun", f"if “{row.step_name}” did not happen: run it again")
@@ -262,5 +289,10 @@ def _for_trouble(trouble: Sequence[Trouble]) -> Iterator[Command]:
         else:
             yield Command(f"underway retry {row.host}", "again, from the step that did not finish")
         yield Command(f"underway skip {row.host} --reason TEXT", "or go on without it; it stays as it is")
+        if forward and not row.step:  # nobody knows what it did, or it took nothing at all
+            yield Command(
+                f"underway replace {row.on} --reason TEXT",
+                f"if the machine {row.on} is gone for good: another one in its place does its work again",
+            )
     if len(trouble) > NAMED:
         yield Command("underway retry HOST", f"and so for {words.plural(len(trouble) - NAMED, 'more host')} in trouble")

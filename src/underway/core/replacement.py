@@ -45,10 +45,10 @@ def replacement(plan: Plan, snapshot: Snapshot, host: str, rerun: bool) -> Repla
     _refuse_at_work(plan, snapshot, host)
     again: dict[str, tuple[ActionRecord, ActionRecord]] = {}
     stays: list[str] = []
-    for work in plan.passes.values():
+    for work, member in plan.actions():
         action = action_id(work.id, host)
         record = snapshot.actions.get(action)
-        if host not in work.hosts or record is None or record.state == "pending":
+        if member != host or record is None or record.state == "pending":
             continue
         if work.once and record.state in ("done", "skipped"):
             stays.append(action)

@@ -110,10 +110,13 @@ def summarise(
         probes=probes,
         services=calls.services(told_stats, outages, gaps),
         losses=history.losses(plan, absent),
-        operator=tuple(_operator(event) for event in events if event.actor.startswith("operator:")),
+        operator=tuple(
+            _operator(event) for event in events if event.actor.startswith("operator:") and event.kind != "again"
+        ),
         notices=notices(steps),
         warnings=(
             *waived,
+            *(clean(event.text, TEXT_LIMIT) for event in events if event.kind == "replaced"),
             *(clean(text, TEXT_LIMIT) for text in plan.warnings),
             *headline.warnings(skews or {}, probes, changed),
         ),

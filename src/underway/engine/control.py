@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from underway.core.model.base import replace
+from underway.core.model.cluster import Host
 from underway.core.model.event import Event, EventKind
 from underway.core.model.plan import Plan, action_id, split_action
 from underway.core.model.policy import Limit, Policy
@@ -205,6 +206,16 @@ class Control:
 
         self._change(change)
         return found[0]
+
+    def check_replace(self, host: str, rerun: bool) -> None:
+        """Raise what ``replace`` would, and change nothing: before the host itself is asked."""
+        self._known(host)
+        replacement(self._plan, self._repository.snapshot(self._run), host, rerun)
+
+    def host(self, name: str) -> Host:
+        """A host of the plan. Raises InputError for no such host."""
+        self._known(name)
+        return self._plan.hosts[name]
 
     def _replaced(self, seen: Seen, machine: Machine, here: Replacement) -> Change:
         host, plan = machine.host, self._plan

@@ -44,7 +44,7 @@ class Mirror:
 
         Lines of tasks are not: a power cut may take them back, and is not to be mistaken for another machine.
         """
-        return next((line.seq for line in reversed(self._lines.get(host, ())) if line.kind not in VOLATILE), 0)
+        return last_durable(self._lines.get(host, ()))
 
     def lines(self) -> dict[str, Sequence[HostLine]]:
         """All lines, per executing host."""
@@ -116,6 +116,11 @@ class FileMirror(Mirror):
             with path.open("r+b") as torn:
                 torn.truncate(good)
         super().take(path.stem, lines)
+
+
+def last_durable(lines: Sequence[HostLine]) -> int:
+    """The number of the last line that the host had made durable before it was seen; 0 for none."""
+    return next((line.seq for line in reversed(lines) if line.kind not in VOLATILE), 0)
 
 
 def read_lines(directory: Path) -> dict[str, Sequence[HostLine]]:

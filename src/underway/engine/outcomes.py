@@ -56,7 +56,10 @@ def outcomes(work: Pass, record: ActionRecord, report: Report, now: float, silen
         latest = _last(begun, record)
         reason = report.text or f"whether step {report.step} happened on {host} cannot be told"
         if latest.state == "unknown" and report.step in ("", latest.step):
-            return begun  # nothing new; a step that was named stays the one to be answered for
+            if latest.step or reason == latest.reason or not report.text:
+                return begun  # nothing new; a step that was named stays the one to be answered for
+            # what a host says is better to know than that it had been silent
+            return (*begun, Outcome(replace(latest, reason=reason), "unknown", reason))
         return (*begun, _trouble(latest, "unknown", reason, report.step, now))
     if report.kind == "refused":
         reason = f"{host} refused: {report.text}"

@@ -12,6 +12,7 @@ import os
 import re
 import struct
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,19 +98,44 @@ def known(path: Path, host: Host) -> list[HostKey]:
     return found
 
 
-def trust(path: Path, host: Host, key: HostKey) -> bool:
-    """Write a key that somebody has vouched for; False if it was there. Raises NotTrusted if another one is."""
-    for other in known(path, host):
-        if other == key:
-            return False
+def trust(path: Path, host: Host, key: HostKey, instead: bool = False) -> bool:
+    """Write a key that somebody has vouched for; False if it was there. Raises NotTrusted if another one is.
+
+    ``instead``: the host is another machine now, by the operator's word; its old keys, of all kinds, are taken away.
+    """
+    others = [other for other in known(path, host) if other != key]
+    if instead and others:
+        _forget(path, host)
+    for other in () if instead else others:
         if other.kind == key.kind:
             raise NotTrusted(
                 f"{host.name}: {path} holds another {key.kind} key for {name_of(host)} ({other.fingerprint}), found"
-                f" {key.fingerprint}; if the host was set up anew, remove that line: ssh-keygen -f {path} -R"
-                f" '{name_of(host)}'"
+                f" {key.fingerprint}; nothing was written (if another machine stands in its place, or it was installed"
+                f" anew, give --replace-key as well)"
             )
+    if key in known(path, host):
+        return False
     before = path.read_text() if path.exists() else ""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(fd, "w") as file:
         file.write(("" if not before or before.endswith("\n") else "\n") + f"{name_of(host)} {key}\n")
     return True
+
+
+def _forget(path: Path, host: Host) -> None:
+    """Take the host's name out of the lines that hold its keys; the file is there whole at every moment."""
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        words = line.split(maxsplit=1)
+        if len(words) == 2 and name_of(host) in words[0].split(","):
+            names = [name for name in words[0].split(",") if name != name_of(host)]
+            if names:
+                kept.append(f"{','.join(names)} {words[1]}")
+            continue
+        kept.append(line)
+    fd, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # 0600 from the start
+    with os.fdopen(fd, "w") as file:
+        file.write("".join(kept))
+        file.flush()
+        os.fsync(fd)
+    Path(temporary).replace(path)

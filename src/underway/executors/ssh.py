@@ -75,6 +75,15 @@ class SshExecutor(StreamExecutor):
         remote = [host.python or DEFAULT_PYTHON, "-m", "underway_runner", verb, *where, *arguments]
         return [*self._ssh(host, sharing), "--", self._address(host), shlex.join(remote)]
 
+    def explained(self, host: Host, words: str) -> str:
+        """As it is, but for a host key that is not trusted: a new machine in the host's place has one."""
+        if "Host key verification failed" not in words:
+            return words
+        return (
+            f"{words.rstrip('.')}: none is trusted yet, or another machine answers ('underway enrol {host.name}"
+            f" --scan'; in the place of one that died, 'underway replace {host.name}' before, and --replace-key)"
+        )
+
     def drive(self, order: Order, arguments: Sequence[str], request: bytes) -> tuple[list[str], bytes]:
         """``drive`` of the runner beside us: the host checks, locks and journals, Ansible works from here.
 

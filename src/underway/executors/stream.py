@@ -100,6 +100,11 @@ class StreamExecutor(ABC):
         del arguments, request
         raise Refused(f"{order.host.name}: 'ansible: coordinator' works over SSH only, not {order.host.connection}")
 
+    def explained(self, host: Host, words: str) -> str:
+        """The last words of a connection, with what to do where that can be told."""
+        del host
+        return words
+
     def submit(self, order: Order) -> None:
         """Hand an order over (again). Never blocks; an order that is followed already is left alone."""
         self._tell("submit", order)
@@ -169,7 +174,7 @@ class StreamExecutor(ABC):
         words = last_words(done.stderr)
         if is_missing(done.returncode, words):
             raise Refused(f"{host.name}: {self._missing(host, words)}")
-        raise Unreachable(f"{host.name}: {words or f'ended with status {done.returncode}'}")
+        raise Unreachable(f"{host.name}: {self.explained(host, words) or f'ended with status {done.returncode}'}")
 
     # --- the thread --------------------------------------------------------------------------------------------
 
@@ -383,7 +388,9 @@ class StreamExecutor(ABC):
             if is_missing(status, words) and not call.accepted:
                 self._no_runner(call, words)
                 return
-            self._report(call, "unreachable", words or f"the connection ended (status {status})")
+            self._report(
+                call, "unreachable", self.explained(call.order.host, words) or f"the connection ended (status {status})"
+            )
             self._again(call)
 
     def _no_runner(self, call: Call, words: str) -> None:

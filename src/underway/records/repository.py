@@ -281,6 +281,13 @@ class Repository:
             item.key[len(prefix) :]: decode(item.key, item.value, HostRecord) for item in self.store.list(prefix).items
         }
 
+    def machines(self) -> dict[str, Machine]:
+        """The machines that stand in the place of one that was replaced, by host, over runs."""
+        prefix = self.keys.machines
+        return {
+            item.key[len(prefix) :]: decode(item.key, item.value, Machine) for item in self.store.list(prefix).items
+        }
+
     def durations(self) -> dict[str, list[float]]:
         """Seconds that past passes took, oldest first, by ``<stage>/<role>``; the last 100 of each."""
         found, _ = self._read(self.keys.durations, Durations)
