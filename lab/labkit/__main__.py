@@ -89,6 +89,13 @@ def boot(host: str) -> None:
 
 @lab.command()
 @click.argument("host")
+def renew(host: str) -> None:
+    """Put another machine in HOST's place, installed anew."""
+    commands.renew(places(), host)
+
+
+@lab.command()
+@click.argument("host")
 def cut(host: str) -> None:
     """Take HOST off the network."""
     commands.cut(places(), host, off=True)

@@ -171,6 +171,7 @@ def restore(places: Places, name: str) -> None:
             machines.power_off(places, [host.name for host in FULL.hosts])
             mounts.unmount_below(places.hosts)
             hosts.restore(places, lab, name)
+            keys.forget_renewed(places)
         _start(places, lab, {**about, "snapshot": name})
         say(f"restored {name}: {time.monotonic() - began:.0f} s, {_memory(places, lab)} MB of memory")
 
@@ -234,6 +235,19 @@ def boot(places: Places, name: str) -> None:
         machines.boot(places, host, cold=False)
         remote.await_ssh(places, [name])
         order.join(places, [name])
+
+
+def renew(places: Places, name: str) -> None:
+    """Put another machine in a host's place, installed as the laboratory's snapshot has it, with another host key."""
+    host = _known(places, name)
+    _, about = current(places)
+    with alone(places):
+        remote.hang_up(places, [name])
+        machines.power_off(places, [name])
+        mounts.unmount_below(places.hosts / name)
+        hosts.renew(places, host, about["snapshot"])
+    say(f"{name}: another machine, installed with {about['release']}; its host key: {keys.host_key(places, name)}")
+    boot(places, name)
 
 
 def cut(places: Places, name: str, *, off: bool) -> None:

@@ -106,6 +106,16 @@ def restore(places: Places, lab: Topology, name: str) -> None:
     _copy(home / "_shared", places.shared)
 
 
+def renew(places: Places, host: Host, name: str) -> None:
+    """Another machine in the place of a host, which must be down: with its own key, as the snapshot has it."""
+    place = places.hosts / host.name
+    remove_tree(place)
+    (place / "upper").mkdir(parents=True)
+    (place / "lower").write_text((places.snaps / name / f"{host.name}.lower").read_text())
+    keys.renew(places, host.name)
+    keys.put_on_host(places, host.name, place / "upper")
+
+
 def discard(places: Places) -> None:
     """Throw away what hosts have written since their snapshot."""
     if places.hosts.exists():

@@ -22,16 +22,43 @@ def generate(places: Places) -> None:
     _ssh_key(places.keys / "id_ed25519", "underway-lab")
     for host in FULL.hosts:
         _ssh_key(places.keys / f"host-{host.name}", host.name)
-    known = [
-        f"{host.name},{host.address} {(places.keys / f'host-{host.name}.pub').read_text().strip()}"
-        for host in FULL.hosts
-    ]
-    (places.keys / "known_hosts").write_text("\n".join(known) + "\n")
+    write_known_hosts(places)
     places.ssh_config.write_text(ssh_config(places))
     if not (places.keys / "secrets.json").exists():
         made = {f"secret_{name}": secrets.token_hex(16) for name in PASSWORDS}
         made |= {f"secret_{name}": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode() for name in FERNET}
         _private(places.keys / "secrets.json", json.dumps(made))
+
+
+def write_known_hosts(places: Places) -> None:
+    """The host keys of all hosts, as ssh reads them: a machine that was renewed has one of its own."""
+    known = [f"{host.name},{host.address} {host_key(places, host.name)}" for host in FULL.hosts]
+    (places.keys / "known_hosts").write_text("\n".join(known) + "\n")
+
+
+def host_key(places: Places, host: str) -> str:
+    """The public key of a host's SSH server."""
+    return _of_host(places, host, ".pub").read_text().strip()
+
+
+def renew(places: Places, host: str) -> None:
+    """Another machine in a host's place has a host key of its own, for as long as the laboratory is up."""
+    for suffix in ("", ".pub"):
+        (places.run / f"host-{host}{suffix}").unlink(missing_ok=True)
+    _ssh_key(places.run / f"host-{host}", host)
+    write_known_hosts(places)
+
+
+def forget_renewed(places: Places) -> None:
+    """All hosts are the first machines of their names again."""
+    for path in places.run.glob("host-*"):
+        path.unlink()
+    write_known_hosts(places)
+
+
+def _of_host(places: Places, host: str, suffix: str) -> Path:
+    renewed = places.run / f"host-{host}{suffix}"
+    return renewed if renewed.exists() else places.keys / f"host-{host}{suffix}"
 
 
 def ssh_config(places: Places) -> str:
@@ -88,7 +115,7 @@ def put_on_host(places: Places, host: str, upper: Path) -> None:
     (upper / "root").chmod(0o700)
     for suffix in ("", ".pub"):
         target = etc / f"ssh_host_ed25519_key{suffix}"
-        shutil.copyfile(places.keys / f"host-{host}{suffix}", target)
+        shutil.copyfile(_of_host(places, host, suffix), target)
         target.chmod(0o644 if suffix else 0o600)
     shutil.copyfile(places.keys / "id_ed25519.pub", home / "authorized_keys")
     (home / "authorized_keys").chmod(0o600)

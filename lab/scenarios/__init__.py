@@ -6,6 +6,7 @@ SCENARIOS = {
     "checked": "with Tempest, tests of hosts and persistent resources before, during and after",
     "killed": "kill -9 of the coordinator, ten times",
     "power": "a controller loses its power in the middle of its upgrade",
+    "replaced": "a controller dies for good, and another machine takes its place",
     "queue_leader": "RabbitMQ's leader is stopped",
     "database_primary": "the database that takes the writes is stopped",
     "rollback": "all is brought back before the point of no return; nothing may fail",
