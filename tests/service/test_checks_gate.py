@@ -97,6 +97,8 @@ def test_a_night_with_checks(operator: Operator) -> None:
     assert operator("check run before").returncode == 1
     for line in (begin, "upgrade --plain"):
         assert operator(line).returncode == 4
+    unused = operator(begin + " --without-checks", "for nothing")
+    assert (unused.returncode, "--without-checks is not recorded" in unused.stderr) == (4, True)
     refused = operator("upgrade --plain --without-checks", "I know better")
     assert (refused.returncode, "give PLAN" in refused.stderr) == (2, True)
 

@@ -152,7 +152,8 @@ def _start(context: Context, plan_file: Path, yes: bool, without: str, vault: Pa
     plan, envelope = read_plan(context.place, plan_file)
     current = session.repository.current()
     if current is not None and current.plan == plan.digest() and current.state in ("running", "paused"):
-        echo(f"going on with run {current.id} of this plan", error=True)
+        unused = "; it has begun and needs no checks, so --without-checks is not recorded" if without else ""
+        echo(f"going on with run {current.id} of this plan{unused}", error=True)
         return current
     if current is not None and current.plan == plan.digest() and current.state == "done":
         echo(f"run {current.id} of this plan is done", error=True)
