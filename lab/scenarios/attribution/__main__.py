@@ -17,6 +17,7 @@ from labkit.errors import LabError
 from labkit.places import PROJECT, Places, places
 from labkit.remote import on
 from labkit.shell import say, step
+from labkit.topology import FIRST_RELEASE
 from scenarios import judge
 from scenarios.attribution import certificates, page, site, verdict
 from scenarios.attribution.base import Base, base
@@ -27,6 +28,7 @@ from scenarios.attribution.verdict import Finding
 from scenarios.hop import home_of
 from scenarios.operator import operator
 from scenarios.site import secrets
+from scenarios.story import provenance
 
 TARGET = "2026.1"
 
@@ -72,20 +74,30 @@ def results(top: Path) -> dict[str, Finding]:
 
 
 def scenario(here: Places, only: Sequence[str], *, anew: bool) -> dict[str, Finding]:
-    """Run the faults that are wanted (``only``, else those without a result); write the page after each."""
+    """Run the faults that are wanted (``only``, else those without a result); write the page after each.
+
+    Where none is left, the page is written from what was kept.
+    """
     top = home_of(here, "attribution")
     if anew:
         for fault in FAULTS:
             shutil.rmtree(top / fault.name, ignore_errors=True)
     top.mkdir(parents=True, exist_ok=True)
     done = results(top)
+    wanted = [fault for fault in FAULTS if (fault.name in only if only else fault.name not in done)]
+    about = page.About(FIRST_RELEASE, TARGET, provenance())
+    if not wanted:
+        page.write(PROJECT / "docs", FAULTS, done, about)
+        return done
     begin = base(here, top, TARGET)
-    for fault in [fault for fault in FAULTS if (fault.name in only if only else fault.name not in done)]:
+    if begin.release != about.source:
+        raise LabError(f"expected a laboratory that was installed with {about.source}, found {begin.release}")
+    for fault in wanted:
         with step(f"{fault.name}: {fault.title}"):
             finding = once(here, top / fault.name, fault, begin)
         (top / fault.name / "finding.json").write_bytes(msgspec.json.encode(finding))
         say(f"{fault.name}: {'right' if finding.right else 'WRONG: ' + '; '.join(finding.wrong)}")
-        page.write(PROJECT / "docs", FAULTS, results(top), source=begin.release, target=TARGET)
+        page.write(PROJECT / "docs", FAULTS, results(top), about)
     return results(top)
 
 

@@ -118,7 +118,7 @@ SLOW = Fault(
     name="slow-start",
     title="a slow start",
     story=(
-        "c1 and c2 take 75 s to start, and are not waited for. Nobody notices until c3, the only one that still "
+        "c1 and c2 take 150 s to start, and are not waited for. Nobody notices until c3, the only one that still "
         "answers, is drained: that is where the outage begins."
     ),
     attribution="caused",
@@ -133,7 +133,7 @@ SLOW = Fault(
                 task(
                     "Write how it is started",
                     f"mkdir -p {DROP_IN}; printf '[Service]\\nExecStart=\\nExecStart=/bin/sh -c \"%s\"\\n' "
-                    f"'sleep 75; exec {GUNICORN}' > {DROP_IN}/slow.conf; systemctl daemon-reload",
+                    f"'sleep 150; exec {GUNICORN}' > {DROP_IN}/slow.conf; systemctl daemon-reload",
                     ["c1", "c2"],
                 ),
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,15 @@ from scenarios.attribution.verdict import Finding
 HEAD = """\
 # Is the right task named?
 
-Written by `lab/run scenario attribution` ({doc}`how-to/lab`), never by hand. The same figures for programs:
-`docs/attribution.json`.
+Written by `lab/run scenario attribution` ({doc}`how-to/lab`), never by hand: {PROVENANCE}.
+The same figures for programs: `docs/attribution.json`.
 
 Each fault is brought into a rolling upgrade of Keystone from {SOURCE} to {TARGET}, on three controllers with MariaDB
 (Galera) and memcached behind HAProxy, drained host by host: a run of its own, on a laboratory put back to the same
-snapshot. Databases and caches stay as they are. What is true of
-it (host, step and task in which the outage begins, or that several share it, or that it is none of ours) is stated in
-`lab/scenarios/attribution/faults.py` before anything runs. A program then reads `report.json`: **right** means that
-*every* outage that users met is put on exactly that, and every outage of a single back-end on that or on the work of
-its own host.
+snapshot. Databases and caches stay as they are. What is true of it (host, step and task in which the outage begins, or
+that several share it, or that it is none of ours) is stated in `lab/scenarios/attribution/faults.py` before anything
+runs. A program then reads `report.json`: **right** means that *every* outage that users met is put on exactly that, and
+every outage of a single back-end on that or on the work of its own host.
 
 """
 COLUMNS = """\
@@ -36,23 +36,34 @@ question that failed; it is negative where a question was open when the fault be
 """
 
 
+@dataclass(frozen=True)
+class About:
+    """What was upgraded from where to where, and when, on what and with which commit it was measured."""
+
+    source: str
+    target: str
+    provenance: str
+
+
 def write(
     directory: Path,
     faults: Sequence[Fault],
     found: Mapping[str, Finding],
-    *,
-    source: str,
-    target: str,
+    about: About,
 ) -> None:
     """Write both files into the documentation's directory, from the findings there are, by name of fault."""
-    (directory / "attribution.md").write_text(text(faults, found, source, target))
-    (directory / "attribution.json").write_text(data(faults, found, source, target))
+    (directory / "attribution.md").write_text(text(faults, found, about))
+    (directory / "attribution.json").write_text(data(faults, found, about))
 
 
-def text(faults: Sequence[Fault], found: Mapping[str, Finding], source: str, target: str) -> str:
+def text(faults: Sequence[Fault], found: Mapping[str, Finding], about: About) -> str:
     """The page."""
     right = sum(finding.right for finding in found.values())
-    lines = [HEAD.replace("{SOURCE}", source).replace("{TARGET}", target)]
+    lines = [
+        HEAD.replace("{SOURCE}", about.source)
+        .replace("{TARGET}", about.target)
+        .replace("{PROVENANCE}", about.provenance)
+    ]
     lines.append(
         f"**{right} of {len(found)} right**"
         + (f"; {len(faults) - len(found)} not run.\n" if len(found) < len(faults) else ".\n")
@@ -91,7 +102,7 @@ def truth(fault: Fault) -> str:
     return {"caused": named, "shared": f"shared: {named}", "unattributed": "unattributed"}[fault.attribution]
 
 
-def data(faults: Sequence[Fault], found: Mapping[str, Finding], source: str, target: str) -> str:
+def data(faults: Sequence[Fault], found: Mapping[str, Finding], about: About) -> str:
     """The same as one JSON object; seconds, and Unix seconds for moments."""
     rows: list[dict[str, Any]] = []
     for fault in faults:
@@ -106,7 +117,7 @@ def data(faults: Sequence[Fault], found: Mapping[str, Finding], source: str, tar
             rows.append({**stated, "right": finding.right, **measured})
         else:
             rows.append({**stated, "right": None})
-    return json.dumps({"source": source, "target": target, "faults": rows}, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({**dataclasses.asdict(about), "faults": rows}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _rounded(value: object) -> object:

@@ -22,6 +22,7 @@ from underway.core.model.plan import Plan
 from underway.core.planner import build_plan
 
 BEGAN = 1000.0
+ABOUT = page.About("2025.1", "2026.1", "2 processors")
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -144,11 +145,11 @@ def test_a_host_soaks_when_the_balancer_has_it_back(tmp_path: Path) -> None:
 
 def test_the_page_has_a_row_for_each_fault_and_says_what_was_not_run() -> None:
     right, wrong = found(LOCK, outage(LOCK)), found(UNDRAINED)
-    text = page.text(FAULTS, {"lock": right, "undrained": wrong}, "2025.1", "2026.1")
+    text = page.text(FAULTS, {"lock": right, "undrained": wrong}, ABOUT)
     assert "**1 of 2 right**; 8 not run." in text
     assert text.count("not run |") == 8
     assert "| no outage | **no** |" in text and "a back-end not drained\n: no outage was reported" in text
-    rows = json.loads(page.data(FAULTS, {"lock": right}, "2025.1", "2026.1"))["faults"]
+    rows = json.loads(page.data(FAULTS, {"lock": right}, ABOUT))["faults"]
     assert [row["right"] for row in rows] == [None, True, *[None] * 8]
     assert rows[1]["truth"][0]["host"] == "c1" and rows[1]["lasted"] == 6
 
