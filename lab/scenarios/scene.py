@@ -28,6 +28,7 @@ class Scene:
         self.given = given
         self.found: list[Verdict] = []
         self._hands = stage.hands
+        self.begins = len(stage.hands.transcript.entries)  # what was typed before is the same in every story
 
     def told(self, text: str) -> None:
         """A sentence for the reader."""
@@ -111,7 +112,8 @@ def main(
             told(scene)
             end = conclude(scene.stage) if conclude else hop.concluded(scene.stage, faultless=faultless)
             scene.found += end.verdicts
-        story.write(scene.stage, name, what, scene.found, end.report, docs=given.write)
+        entries = scene.stage.hands.transcript.entries[scene.begins :]
+        story.write(scene.stage, name, what, scene.found, end.report, entries, docs=given.write)
         return scene.found
 
     return hop.command(name, what, play, add)

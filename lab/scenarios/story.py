@@ -17,10 +17,19 @@ from scenarios.transcript import Entry, readable
 HOME = PROJECT / "docs/scenarios"
 
 
-def write(stage: Hop, name: str, what: str, found: Sequence[Verdict], report: dict[str, Any], *, docs: bool) -> Path:
+def write(
+    stage: Hop,
+    name: str,
+    what: str,
+    found: Sequence[Verdict],
+    report: dict[str, Any],
+    entries: Sequence[Entry],
+    *,
+    docs: bool,
+) -> Path:
     """Write the page beside the run, and to ``docs/scenarios`` where it is asked for; the path."""
     about = f"{stage.lab.size} laboratory, {stage.source} to {stage.target}; {provenance()}"
-    text = page(name, what, about, found, report, stage.hands.transcript.entries)
+    text = page(name, what, about, found, report, entries)
     path = stage.home / "story.md"
     path.write_text(text)
     if docs:
@@ -38,7 +47,7 @@ def page(
     lines += [f"`lab/run scenario {name}`: {about}. Written by that command alone.", ""]
     lines += ["## What came of it", "", report["headline"], ""]
     lines += [f"- {mark(one)}{one.text}" for one in found]
-    lines += ["", "## What the operator saw", "", readable(entries)]
+    lines += ["", "## What the operator saw", "", "Hosts are enrolled, and the plan is made.", "", readable(entries)]
     return "\n".join(lines)
 
 

@@ -15,6 +15,8 @@ AROUND = 4
 """Lines kept before and after one that is kept for its own sake."""
 USUAL = ("claimed", "started", "work-done", "leg-done", "done", "progress", "outage-began", "outage-ended", "healthy")
 """Kinds of lines of ``underway upgrade --plain`` that say nothing new when an upgrade goes well."""
+SHORT = 4
+"""Stretches shorter than this are not worth a line that says that they are left out."""
 LONG = 30
 """A command's output of no more lines than this is kept whole."""
 WIDTH = 150
@@ -79,7 +81,7 @@ def readable(entries: Sequence[Entry]) -> str:
     def close() -> None:
         nonlocal missing
         if missing:
-            shown.append(f"[… {missing} lines]")
+            shown.append(_left_out(missing))
             missing = 0
         if shown:
             blocks.append("```text\n" + "\n".join(shown) + "\n```")
@@ -94,7 +96,7 @@ def readable(entries: Sequence[Entry]) -> str:
             missing += 1
             continue
         if missing:
-            shown.append(f"[… {missing} lines]")
+            shown.append(_left_out(missing))
             missing = 0
         if entry.kind == "line" and shown and last != entry.of and not shown[-1].startswith("[…"):
             shown.append(f"[the command before goes on: {_name(entries, entry.of)}]")
@@ -119,8 +121,10 @@ def _kept(entries: Sequence[Entry]) -> set[int]:
         wanted = {0, 1, len(found) - 3, len(found) - 2, len(found) - 1}
         wanted |= {at for at, index in enumerate(found) if not usual(entries[index].text)}
         wanted |= {at for at, (one, two) in enumerate(pairwise(found)) if tells & set(range(one, two))}
-        for at in wanted:
-            kept.update(found[max(0, at - AROUND) : at + AROUND + 1])
+        near = sorted({one for at in wanted for one in range(max(0, at - AROUND), min(len(found), at + AROUND + 1))})
+        for one, two in pairwise(near):
+            kept.update(found[one:two] if two - one <= SHORT else found[one : one + 1])
+        kept.add(found[near[-1]])
     return kept
 
 
@@ -128,6 +132,10 @@ def usual(line: str) -> bool:
     """Whether a line of an upgrade's output is one of those that every upgrade has by the hundred."""
     words = line.split(maxsplit=2)
     return len(words) > 1 and words[0][:2] == "20" and words[1] in USUAL
+
+
+def _left_out(count: int) -> str:
+    return f"[… {count} line{'s' if count > 1 else ''}]"
 
 
 def _name(entries: Sequence[Entry], command: int) -> str:
