@@ -6,7 +6,9 @@ nobody has asked for a while is not called healthy (TRUST.md §2, 28 and 29).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as copy_of
 from pathlib import Path
 
 from underway.checks.samples import Tail
@@ -104,6 +106,7 @@ class SampleMeasure:
 
     def _hosts(self, now: float) -> Mapping[str, HostAnswer]:
         found: dict[str, HostAnswer] = {}
+        asked: Counter[str] = Counter()
         for streak in self._streaks.values():
             if streak.good is None:
                 continue
@@ -116,7 +119,13 @@ class SampleMeasure:
             )
             known = found.get(streak.probe.host)
             found[streak.probe.host] = answer if known is None else _worse(known, answer)
-        return found
+            asked[streak.probe.host] += 1
+        return {
+            host: copy_of(answer, detail=f"all of its {asked[host]} probes answer")
+            if answer.healthy and asked[host] > 1
+            else answer
+            for host, answer in found.items()
+        }
 
     @staticmethod
     def _detail(streak: _Streak, stale: bool, now: float) -> str:

@@ -121,3 +121,16 @@ def test_a_host_that_falls_ill_stops_the_next_one(tmp_path: Path) -> None:
     assert "unhealthy" in here.kinds()
     seen = here.repository.snapshot("r1")
     assert not seen.health["h1"].healthy
+
+
+def test_a_healthy_host_with_several_probes_is_said_to_answer_all_of_them(tmp_path: Path) -> None:
+    samples = Samples(tmp_path)
+    second = replace(PROBES["own"], name="second")
+    samples.plan = replace(samples.plan, probes={**PROBES, "second": second})
+    samples.measure = SampleMeasure(samples.plan, tmp_path, Mirror(), RUN)
+    samples.write("own", 0, "oo")
+    assert samples.look(2).hosts["h1"].detail == "probe own answers"
+    samples.write("second", 0, "oo")
+    assert samples.look(3).hosts["h1"].detail == "all of its 2 probes answer"
+    samples.write("second", 2, "xx")
+    assert samples.look(5).hosts["h1"].detail == "probe second says: refused"
