@@ -215,7 +215,8 @@ DISK = Fault(
                 task(
                     "Write the keys, on a disk that is full",
                     f"cd {KEYS}; {BEGAN}; head -c 1M /dev/zero > .unpacked; "
-                    'for key in 0 1; do cat "$key" > "$key.new"; mv "$key.new" "$key"; done; sleep 8; true',
+                    'for key in 0 1; do cat "$key" > "$key.new"; done; for key in 0 1; do mv "$key.new" "$key"; done; '
+                    "sleep 8; true",
                     ["c2"],
                 ),
                 task(
