@@ -13,6 +13,7 @@ from support.render_samples import sample
 from underway import trust
 from underway.core.model.base import canonical, digest, replace
 from underway.core.model.plan import Plan
+from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import ActionRecord, RunRecord
 from underway.core.model.ticket import PLAN_TYPE
 from underway.engine.clock import SystemClock
@@ -39,6 +40,7 @@ class Bench:
         envelope = trust.sign(trust.load_signer(root / "keys" / "plan.key"), PLAN_TYPE, payload)
         run = RunRecord(id="r1", cluster=self.plan.cluster, plan=digest(payload), source="2025.2", target="2026.1")
         signer = trust.load_signer(root / "keys" / "ticket.key")
+        self.run = run
         self.orders = OrderBook(self.plan, envelope, run, lambda kind, data: trust.sign(signer, kind, data), bundle)
         self.executor = LocalExecutor(default_directory=root / "hosts")
         for name in ("ctrl2", "lb1"):
@@ -47,7 +49,7 @@ class Bench:
     def order(self, leg: int, token: int = 7) -> Order:
         """The order of a leg, claimed a moment ago."""
         record = ActionRecord(state="claimed", token=token, leg=leg, claimed=SystemClock().now())
-        return self.orders.order(ACTION, record, Mirror(), {})
+        return self.orders.order(ACTION, record, Mirror(), Snapshot(revision=1, run=self.run))
 
     def leg(self, leg: int, token: int = 7) -> list[Report]:
         """Have a leg done; all its reports."""

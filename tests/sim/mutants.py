@@ -299,4 +299,9 @@ MUTANTS: dict[str, Mutant] = {
     "journal is written after the step began": Mutant(("P3",), host_fault=host("writes_late")),
     "an old answer serves again": Mutant(("P3",), host_fault=host("old_answers")),
     "an interrupted step counts as done": Mutant(("I6",), host_fault=host("skips_open")),
+    # machines that were replaced
+    "a replaced host does not count": Mutant(LIMITS, table(RULES.without("down:replaced"))),
+    "a short journal is as good as any": Mutant(("I9",), host_fault=host("starts_short")),
+    "tickets of the machine before are taken": Mutant(("I3", "I9", "P4"), host_fault=host("takes_for_others")),
+    "what was done for the machine before counts": Mutant(("I6",), host_fault=host("keeps_void")),
 }

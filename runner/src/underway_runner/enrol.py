@@ -16,12 +16,15 @@ def enrol(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
     """Make this host one that takes tickets; with the same keys again it changes nothing.
 
     ``base`` above 0: it stands in the place of a machine that was replaced, and its lines are numbered from there.
+    ``known``: the last line that was seen of this host; one that lacks it takes no ticket before it is said to be
+    another machine.
     Raises Refused when the host is enrolled otherwise already: only its root may change that, by hand.
     """
     wanted = _wanted(request)
-    base = request.get("base", 0)
-    if not isinstance(base, int) or base < 0:
-        raise Refused(f"enrol: base: expected the number of a line, found {base!r}")
+    base, known = request.get("base", 0), request.get("known", 0)
+    for field, number in (("base", base), ("known", known)):
+        if not isinstance(number, int) or number < 0:
+            raise Refused(f"enrol: {field}: expected the number of a line, found {number!r}")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.chmod(0o700)
     try:
@@ -46,7 +49,7 @@ def enrol(directory: Path, request: Mapping[str, Any]) -> Dict[str, Any]:
     finally:
         os.close(fd)
     (directory / "work").mkdir(mode=0o700, exist_ok=True)
-    disk.write_atomic(directory / "tokens.json", disk.dump_json({}))
+    disk.write_atomic(directory / "tokens.json", disk.dump_json({"seq": known} if known else {}))
     disk.write_atomic(directory / "host.json", disk.dump_json(wanted))
     disk.fsync_dir(directory.parent)
     _stand_in(directory, base)

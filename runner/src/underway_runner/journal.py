@@ -106,13 +106,13 @@ class Journal:
     """The journal opened for writing by the holder of the host's lock.
 
     ``lines`` are all lines; ``where`` (run, action, leg, token) is put on each line that is appended.
-    Raises JournalDamaged when opened on a file that is missing, damaged or shorter than ``least`` lines.
+    Raises JournalDamaged when opened on a file that is missing or damaged.
     """
 
-    def __init__(self, directory: Path, least: int = 0) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._ballast = directory / "ballast"
-        self.lines, self._end = _load(directory, least)
+        self.lines, self._end = _load(directory)
         self._fd = os.open(directory / "journal", os.O_RDWR | os.O_CLOEXEC)
         if os.fstat(self._fd).st_size != self._end:
             os.ftruncate(self._fd, self._end)
@@ -226,18 +226,14 @@ class Journal:
             self._ballast.unlink()
 
 
-def read(directory: Path, least: int = 0) -> List[Line]:
-    """All good lines of the journal. Raises JournalDamaged if it is missing, damaged or too short."""
-    return _load(directory, least)[0]
+def read(directory: Path) -> List[Line]:
+    """All good lines of the journal. Raises JournalDamaged if it is missing or damaged."""
+    return _load(directory)[0]
 
 
-def _load(directory: Path, least: int) -> Tuple[List[Line], int]:
+def _load(directory: Path) -> Tuple[List[Line], int]:
     try:
         data = (directory / "journal").read_bytes()
     except FileNotFoundError:
         raise JournalDamaged(f"{directory}/journal is missing (it is created once, by enrol)") from None
-    lines, good = parse(data)
-    last = int(lines[-1]["seq"]) if lines else 0
-    if last < least:
-        raise JournalDamaged(f"journal: ends at line {last}, and line {least} was known before")
-    return lines, good
+    return parse(data)

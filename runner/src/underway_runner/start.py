@@ -52,10 +52,11 @@ def _start(directory: Path, work: Work, known: int, lock: int, go: Go) -> Dict[s
     tokens = _tokens(directory)
     ticket = work.ticket
     _fence(tokens, work)
-    journal = Journal(directory, least=int(tokens.get("seq", 0)))
+    journal = Journal(directory)
     try:
+        known = max(known, int(tokens.get("seq", 0)))
+        _compare(journal.last if journal.lines else ticket["base"], known, ticket["host"])
         journal.stand_in(ticket["base"])
-        _compare(journal.last, known, ticket["host"])
         if outcome(journal.lines, ticket["run"], ticket["action"], ticket["leg"], ticket["token"]):
             return {"kind": "accepted", "text": "has ended"}
         end_leftovers(directory, journal.lines)
@@ -73,13 +74,13 @@ def _start(directory: Path, work: Work, known: int, lock: int, go: Go) -> Dict[s
 
 
 def _compare(last: int, known: int, host: str) -> None:
-    """Raise JournalDamaged if the caller has seen a line that was durable on this host, and is not there.
+    """Raise JournalDamaged if a line of this host is missing that was durable, by its own note or as the caller saw.
 
     Another machine answers in its place, or its disk was set back: what it did is not known, so nothing is begun.
     """
     if last < known:
         raise JournalDamaged(
-            f"the journal ends at line {last}, and line {known} of {host} was seen: another machine answers in its"
+            f"the journal ends at line {last}, and line {known} of {host} was known: another machine answers in its"
             f" place, or its disk was set back to an older state; nothing was run (if the machine that was there is"
             f" gone for good: underway replace {host} --reason WHY, then underway enrol {host})"
         )

@@ -24,7 +24,7 @@ from underway.engine.measure import Measure, NoMeasure
 from underway.engine.mirror import FileMirror, Mirror, last_durable, read_lines
 from underway.engine.orders import OrderBook
 from underway.engine.probing import SampleMeasure
-from underway.errors import InputError, Refused, UnderwayError
+from underway.errors import InputError, NotTrusted, Refused, UnderwayError
 from underway.executors.connections import ByConnection
 from underway.executors.local import LocalExecutor
 from underway.executors.ssh import SshExecutor
@@ -41,11 +41,12 @@ def enrol_host(session: Session, host: Host, cluster: str, keys: Sequence[Mappin
     machine = session.repository.machines().get(host.name) if session.has_store else None
     executor = _executors(session.place, None)[host.connection]
     try:
-        executor.enrol(host, cluster, keys, machine.base if machine is not None else 0)
         if run is None or run.state in ("done", "aborted"):
+            executor.enrol(host, cluster, keys, machine.base if machine is not None else 0)
             return "enrolled", True
-        journal = read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ())
-        seen, last = last_durable(journal), int(executor.ping(host).get("last", 0))
+        seen = last_durable(read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ()))
+        executor.enrol(host, cluster, keys, machine.base if machine is not None else 0, seen)
+        last = int(executor.ping(host).get("last", 0))
     except UnderwayError as error:
         return str(error), False
     finally:
@@ -60,31 +61,38 @@ def enrol_host(session: Session, host: Host, cluster: str, keys: Sequence[Mappin
     return "enrolled", True
 
 
-def check_replaced(session: Session, host: Host) -> str:
-    """Whether a machine may be said to stand in a host's place: what is still to be done there, empty for nothing.
+def prepare_new(session: Session, host: Host, base: int) -> str:
+    """Tell the machine that is to stand in a host's place where its journal begins, before the word is recorded: then
+    no ticket of the machine before is taken there any more. What is still to be done there; empty for nothing.
 
     Raises Refused if the machine that was at work in this run answers: it is not dead, or its disk is still there.
     """
     run = session.current()
-    journal = read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ())
+    seen = last_durable(read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ()))
     executor = _executors(session.place, None)[host.connection]
     try:
         said = executor.ping(host)
+        if said.get("kind") != "pong":
+            return f"{host.name} answers ({said.get('text', 'without a word')})"
+        if not said.get("enrolled"):
+            return f"{host.name} answers, and is not enrolled yet"
+        last = int(said.get("last", 0))
+        if last and machine_of(last) < machine_of(base):
+            what = f"line {seen}, the last that was seen of it" if last >= seen else f"{last} lines"
+            raise Refused(
+                f"{host.name} answers, and its journal has {what}: it is no new machine, and nothing was changed (if"
+                f" all is to be done again there, install it anew, with an empty directory of the runner, and"
+                f" 'underway enrol {host.name}')"
+            )
+        executor.enrol(host, run.cluster, trust.public_keys(session.place.keys), base)
+    except Refused as error:
+        if isinstance(error, NotTrusted) or "there is no runner" not in str(error):
+            raise
+        return str(error)
     except UnderwayError as error:
         return f"{host.name} does not answer yet ({str(error).removeprefix(f'{host.name}: ')})"
     finally:
         executor.close()
-    if said.get("kind") != "pong":
-        return f"{host.name} answers ({said.get('text', 'without a word')})"
-    if not said.get("enrolled"):
-        return f"{host.name} answers, and is not enrolled yet"
-    seen, last = last_durable(journal), int(said.get("last", 0))
-    if seen and last >= seen and machine_of(last) == machine_of(seen):
-        raise Refused(
-            f"{host.name} answers, and its journal has line {seen}, the last that was seen of it: it is the machine"
-            f" that it was, and nothing was changed (if all is to be done again there, install it anew, with an empty"
-            f" directory of the runner, and 'underway enrol {host.name}')"
-        )
     return ""
 
 

@@ -122,12 +122,12 @@ def replace(context: Context, host: str, rerun: bool, reason: str) -> None:
     out of service. What it had finished once for all hosts stays done. Keep the old machine off: what still runs there
     cannot be stopped from here.
     """
-    from underway.app.running import check_replaced
+    from underway.app.running import prepare_new
     from underway.core.words import moment
 
     control = _control(context)
-    control.check_replace(host, rerun)
-    missing = check_replaced(context.session, control.host(host))
+    base = control.check_replace(host, rerun)
+    missing = prepare_new(context.session, control.host(host), base)
     machine, found = control.replace(host, reason, rerun)
     if (machine.by, machine.reason) != (context.place.operator, reason):
         echo(f"{host} was replaced {moment(machine.at)} by {machine.by}: {machine.reason}; nothing began there since")

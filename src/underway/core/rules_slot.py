@@ -128,6 +128,28 @@ def say_total_full(case: SlotCase) -> Said:
     return _no_slot(unit, case)
 
 
+def parallel_over(case: SlotCase) -> bool:
+    """All places are kept by actions that are to be tried again, in a stage that waits for this one."""
+    look = case.look
+    kept = look.parallel.members
+    return (
+        parallel_full(case)
+        and bool(kept)
+        and all(cause == "unknown" and host not in look.troubled for host, cause in kept.items())
+    )
+
+
+def say_parallel_over(case: SlotCase) -> Said:
+    unit = case.look.parallel
+    return said(
+        f"waits for its turn: {len(unit.members)} of {unit.limit} at once in use{unit.who(case.look.layout.order)}, "
+        f"and kept until what waits for stage {case.look.present.kind} is tried again "
+        f"(underway limit prepare {len(unit.members) + 1})",
+        used=len(unit.members),
+        limit=unit.limit,
+    )
+
+
 def parallel_full(case: SlotCase) -> bool:
     return not (case.visit.rolling or case.placed or case.look.parallel.fits(False))
 
@@ -164,6 +186,8 @@ SLOT_ROWS: tuple[Rule[SlotCase], ...] = (
     Rule("role-limit", "role-limit", role_full, say_role_full),
     Rule("group-limit", "group-limit", group_full, say_group_full),
     Rule("total-limit", "total-limit", total_full, say_total_full),
+    # As over-limit, where nothing is taken out of service: after a host was replaced a later stage may keep all places.
+    Rule("parallel-over", "over-limit", parallel_over, say_parallel_over),
     # Nothing is taken out of service here, but network and disks of a site have limits too.
     Rule("parallel-limit", "parallel-limit", parallel_full, say_parallel_full),
     # A schema change must never run twice at once.

@@ -187,30 +187,35 @@ class Control:
 
         def change(seen: Seen) -> Change | None:
             found.clear()
-            known = seen.machines.get(host)
             here = replacement(self._plan, seen, host, rerun)
-            if known is not None and known.run == self._run and not worked_since(self._plan, seen, known):
-                found.append((known, here))
-                return None
-            machine = Machine(
-                host=host,
-                number=(known.number if known is not None else 0) + 1,
-                by=self._operator,
-                at=self._clock.now(),
-                reason=reason,
-                run=self._run,
-                serial=seen.serial,
-            )
+            machine = self._stands_in(seen, host, reason)
             found.append((machine, here))
-            return self._replaced(seen, machine, here)
+            return None if machine is seen.machines.get(host) else self._replaced(seen, machine, here)
 
         self._change(change)
         return found[0]
 
-    def check_replace(self, host: str, rerun: bool) -> None:
-        """Raise what ``replace`` would, and change nothing: before the host itself is asked."""
+    def check_replace(self, host: str, rerun: bool) -> int:
+        """Where the journal of the new machine will begin. Raises what ``replace`` would, and changes nothing."""
         self._known(host)
-        replacement(self._plan, self._repository.snapshot(self._run), host, rerun)
+        seen = self._repository.snapshot(self._run)
+        replacement(self._plan, seen, host, rerun)
+        return self._stands_in(seen, host).base
+
+    def _stands_in(self, seen: Seen, host: str, reason: str = "") -> Machine:
+        """The machine that the word would be about: a new one, or that of the last word if it did nothing since."""
+        known = seen.machines.get(host)
+        if known is not None and known.run == self._run and not worked_since(self._plan, seen, known):
+            return known
+        return Machine(
+            host=host,
+            number=(known.number if known is not None else 0) + 1,
+            by=self._operator,
+            at=self._clock.now(),
+            reason=reason,
+            run=self._run,
+            serial=seen.serial,
+        )
 
     def host(self, name: str) -> Host:
         """A host of the plan. Raises InputError for no such host."""

@@ -88,7 +88,7 @@ class Coordinator:
         self._policy = plan.policy
         self._make_decider = decider
         self._decider = decider(plan, self._policy)
-        self._submitted: dict[str, tuple[int, int]] = {}
+        self._submitted: dict[str, tuple[int, int, float]] = {}
         self._silent_since: dict[str, float] = {}
         self._granting = True
         self._events: list[Event] = []
@@ -378,13 +378,15 @@ class Coordinator:
                 continue
             if record.leg >= len(self._plan.pass_of(action).legs):
                 continue
-            mark = (record.token, record.leg)
+            # one that was unknown and is at work after all is asked again: nobody may be following it any more
+            lifted = record.ended if record.state == "running" else 0.0
+            mark = (record.token, record.leg, lifted)
             if self._submitted.get(action) != mark:
                 self._submitted[action] = mark
                 self._executor.submit(self._order(snapshot, action, record))
 
     def _order(self, snapshot: Seen, action: str, record: ActionRecord) -> Order:
-        return self._orders.order(action, record, self._mirror, snapshot.machines)
+        return self._orders.order(action, record, self._mirror, snapshot)
 
     def _beat(self) -> None:
         if self._clock.monotonic() - self._beaten >= BEAT_EVERY:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from underway.core.model.base import canonical, digest
-from underway.core.model.plan import Leg, Plan, split_action
-from underway.core.model.state import ActionRecord, Machine, RunRecord
+from underway.core.model.plan import Plan, action_id, split_action
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import ActionRecord, RunRecord
 from underway.core.model.ticket import TICKET_TYPE, Ticket
 from underway.engine.mirror import Mirror
 from underway.executors.base import Order
@@ -32,16 +33,17 @@ class OrderBook:
         self._sign = sign
         self._bundle = bundle
 
-    def order(self, action: str, record: ActionRecord, mirror: Mirror, machines: Mapping[str, Machine]) -> Order:
+    def order(self, action: str, record: ActionRecord, mirror: Mirror, snapshot: Snapshot) -> Order:
         """The order for the leg of ``action`` that is open.
 
-        ``mirror`` knows how far a host's journal was seen, ``machines`` which hosts are not the first of their name.
+        ``mirror`` knows how far a host's journal was seen, ``snapshot`` which machine stands there and what it did.
         """
         pass_id, target = split_action(action)
         legs = self._plan.passes[pass_id].legs
         leg = legs[record.leg]
         executing = leg.on or target
-        machine = machines.get(executing)
+        machine = snapshot.machines.get(executing)
+        seen = mirror.known(executing) or int(self._took_before(action, record, executing, snapshot))
         files = self._bundle(self._plan, action, record.leg)
         timeout = sum(self._plan.steps[step].timeout for step in leg.steps)
         ticket = Ticket(
@@ -59,7 +61,7 @@ class OrderBook:
             steps=leg.steps,
             mode=self._run.mode,
             answers=record.answers,
-            base=machine.base if machine is not None else 0,
+            base=0 if machine is None else machine.base_for(record.token),
             voided=record.voided,
             timeout=timeout,
             issued=record.claimed,
@@ -76,15 +78,21 @@ class OrderBook:
             plan=self._envelope,
             files=tuple(sorted(files.items())),
             since=mirror.since(executing),
-            known=max(mirror.known(executing), 1 if took_before(legs, record) else 0),
+            known=seen,
             timeout=timeout,
         )
 
+    def _took_before(self, action: str, record: ActionRecord, machine: str, snapshot: Snapshot) -> bool:
+        """Whether the store alone says that a machine took a ticket in this run: its journal is not empty then (F8)."""
+        if self._took(action, record, machine):
+            return True
+        own = (action_id(pass_id, machine) for pass_id in self._plan.passes)
+        return any(self._took(name, snapshot.actions[name], machine) for name in own if name in snapshot.actions)
 
-def took_before(legs: Sequence[Leg], record: ActionRecord) -> bool:
-    """Whether the store alone says that the machine of the open leg took a ticket of this action before (F8)."""
-    here = legs[record.leg].on
-    return bool(record.leg == 0 and record.started) or any(leg.on == here for leg in legs[: record.leg])
+    def _took(self, action: str, record: ActionRecord, machine: str) -> bool:
+        pass_id, target = split_action(action)
+        on = [leg.on or target for leg in self._plan.passes[pass_id].legs]
+        return machine in on[: record.leg] or bool(record.started and record.leg == 0 and on[:1] == [machine])
 
 
 def file_digests(files: dict[str, bytes]) -> dict[str, str]:

@@ -140,13 +140,14 @@ class StreamExecutor(ABC):
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 
-    def enrol(self, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]], base: int = 0) -> None:
+    def enrol(self, host: Host, cluster: str, keys: Sequence[Mapping[str, Any]], base: int = 0, known: int = 0) -> None:
         """Make the host take tickets of this cluster signed by these public keys. The same again changes nothing.
 
-        ``base``: of a machine in the place of one that was replaced, the number of its journal's first line.
+        ``base``: of a machine in the place of one that was replaced, the number of its journal's first line; ``known``:
+        the last durable line that was seen of the host.
         Raises NotTrusted if the host was enrolled otherwise, Refused if it has no runner, Unreachable.
         """
-        wanted = {"cluster": cluster, "host": host.name, "keys": list(keys), **({"base": base} if base else {})}
+        wanted = {"cluster": cluster, "host": host.name, "keys": list(keys), "base": base, "known": known}
         said = self.ask(host, "enrol", wanted)
         if said.get("kind") != "enrolled":
             raise NotTrusted(f"{host.name}: {said.get('text', 'does not say why it refuses')}")

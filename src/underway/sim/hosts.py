@@ -5,6 +5,7 @@ What a host tells with ``Effect`` is the true world: what was really done, in or
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -72,6 +73,9 @@ class Wrong:
     writes_late: bool = False  # the journal's line comes after the step has begun
     old_answers: bool = False  # an operator's answer serves for later interruptions, too
     skips_open: bool = False  # an interrupted step counts as done
+    starts_short: bool = False  # a journal that lacks what was seen of it is as good as any
+    takes_for_others: bool = False  # a ticket for the machine that was there before, or after, is as good as any
+    keeps_void: bool = False  # what was done for a machine that was replaced counts for the new one
 
 
 class SimHost:
@@ -88,6 +92,11 @@ class SimHost:
     ) -> None:
         self.name = name
         self.reachable = True
+        self.dead = False  # for good: only another machine answers again
+        self.awaited = False  # another machine is on its way
+        self._renewed_unsaid = False
+        self.noticed = 0  # the last line of it that reached a coordinator
+        self._least = 0
         self.damaged = False
         self.crash = 0.0
         self.wrong = Wrong()
@@ -99,6 +108,7 @@ class SimHost:
         self._happened: set[tuple[str, str]] = set()
         self._begun: dict[tuple[str, str], int] = {}
         self._followers: list[Callable[[Leg], None]] = []
+        self._renewed: list[Callable[[str, bool], None]] = []
         self._lines: list[HostLine] = []
 
     def follow(self, tell: Callable[[Leg], None]) -> None:
@@ -107,7 +117,26 @@ class SimHost:
 
     def lines(self, since: int) -> list[HostLine]:
         """The journal above a number."""
-        return self._lines[since:]
+        return self._lines[bisect_right(self._lines, since, key=lambda line: line.seq) :]
+
+    @property
+    def last(self) -> int:
+        """The number of the journal's last line."""
+        return self._lines[-1].seq if self._lines else 0
+
+    @property
+    def base(self) -> int:
+        """Where the journal begins: above 0 for a machine that stands in the place of another one."""
+        first = self._lines[0] if self._lines else None
+        return first.seq if first is not None and first.kind == "new-machine" else 0
+
+    def stand_in(self, base: int) -> bool:
+        """The runner's word on where its journal begins; False if it refuses: it was at work as another machine."""
+        if base != self.base and not self._lines:
+            self._renewed_unsaid = False
+            now = self._world.now()
+            self._lines.append(HostLine(seq=base, at=now, mono=now, kind="new-machine"))
+        return base == self.base
 
     def leg(self, order: Order) -> Leg | None:
         """What the host remembers of an order."""
@@ -122,6 +151,10 @@ class SimHost:
         """The runner's ``start``: accepted, refused, busy or unknown; the work then goes on by itself."""
         if self.damaged and not self.wrong.fresh_when_lost:
             return "unknown"
+        if max(order.known, self._least) > (self.last or ticket.base) and not self.wrong.starts_short:
+            return "unknown"
+        if not self.wrong.takes_for_others and not self.stand_in(ticket.base):
+            return "refused"
         known = None if self.damaged else self.leg(order)
         highest = max((leg.token for key, leg in self._legs.items() if key[:2] == (order.run, order.action)), default=0)
         if order.token < highest and not self.wrong.takes_any_token:
@@ -132,7 +165,10 @@ class SimHost:
             return "busy"
         if self._at_work is not None and not self.wrong.leaves_leftovers:
             self._cut(*self._at_work)
-        keeps = known is not None and not self.wrong.forgets
+        void = known is not None and known.token <= ticket.voided and not self.wrong.keeps_void
+        keeps = known is not None and not self.wrong.forgets and not void
+        if void:  # what it changed is undone: the host that it was done for is a new machine
+            self._happened -= {(order.action, step) for step in ticket.steps}
         done = dict(known.done) if known is not None and keeps else {}
         begun = dict(known.begun) if known is not None and keeps else {}
         leg = Leg(ticket=ticket, token=order.token, done=done, begun=begun, alive=True, began=self._world.now())
@@ -180,6 +216,38 @@ class SimHost:
         if not self.busy and self._at_work is None and self._legs:
             self._world.happened["journal-lost"] += 1
             self.damaged = True
+
+    def die(self) -> None:
+        """The machine is gone for good, with all that ran on it."""
+        self._world.happened["machine-died"] += 1
+        self.kill()
+        if self._at_work is not None:
+            self._cut(*self._at_work)
+        self.dead, self.reachable = True, False
+
+    def renew(self) -> None:
+        """Another machine of this name and address: it knows nothing, and has done nothing."""
+        self._world.happened["machine-new"] += 1
+        seen = self.noticed > self.base
+        self._legs.clear()
+        self._lines = []
+        self._running = self._at_work = None
+        self._happened.clear()
+        self.damaged = self.dead = self.awaited = False
+        self._renewed_unsaid = True
+        self._least = self.noticed  # its enrolment says what was seen of the host
+        self.reachable = True
+        for tell in self._renewed:
+            tell(self.name, seen)
+
+    @property
+    def stranger(self) -> bool:
+        """Whether it is another machine of which nobody has said so, and that has done nothing yet."""
+        return self._renewed_unsaid and not self._lines
+
+    def on_renewal(self, tell: Callable[[str, bool], None]) -> None:
+        """Tell of every new machine of this name, before it does anything, and whether the one before was heard of."""
+        self._renewed.append(tell)
 
     # --- the supervisor --------------------------------------------------------------------------------------------
 
@@ -298,7 +366,7 @@ class SimHost:
         now, ticket = self._world.now(), leg.ticket
         self._lines.append(
             HostLine(
-                seq=len(self._lines) + 1, at=now, mono=now, kind=kind, run=ticket.run, action=ticket.action,
+                seq=self.last + 1, at=now, mono=now, kind=kind, run=ticket.run, action=ticket.action,
                 leg=ticket.leg, token=leg.token, step=step, rc=rc,
             )
         )  # fmt: skip

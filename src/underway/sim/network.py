@@ -133,6 +133,7 @@ class SimExecutor:
             if not sure and (not host.reachable or self._world.odds(self.weather.loss, "report-lost")):
                 self._world.after(self.weather.again, arrive)  # the follower connects again and reads it then
                 return
+            host.noticed = max([host.noticed, *(line.seq for line in report.lines[-1:])])
             self._inbox.append(report)
             self.wake()
 

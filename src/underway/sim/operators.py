@@ -52,18 +52,81 @@ def answer(here: Stage, late: bool) -> None:
             attempt(here, "finalize", lambda: control.finalize("all are on the new release"))
         elif stage.approval or stage.kind in policy.approvals:
             attempt(here, "approve", lambda kind=stage.kind: control.approve(kind))  # type: ignore[misc]
+    for name, machine in here.hosts.items():
+        if machine.dead and not machine.awaited:
+            bury(here, name)
+    seen = here.repository.snapshot(RUN)
     for action, record in list(seen.actions.items()):
         if record.state not in TROUBLED or record.retry:
             continue
         host = split_action(action)[1]
         here.world.happened[f"asked-about-{record.state}"] += 1
         executing = {leg.on or host for leg in here.plan.pass_of(action).legs}
-        if any(here.hosts[name].damaged for name in executing):
+        strangers = [name for name in sorted(executing) if here.hosts[name].stranger]
+        if strangers:
+            say_replaced(here, strangers[0], host)
+        elif any(here.hosts[name].damaged for name in executing):
             attempt(here, "skip", lambda host=host: control.skip(host, "its journal is lost"))  # type: ignore[misc]
         else:
             attempt(here, "retry", lambda host=host: control.retry(host, "look", "rerun"))  # type: ignore[misc]
     if late:
         _lift(here)
+
+
+def bury(here: Stage, name: str) -> None:
+    """What an operator does about a machine that died for good: another one in its place, and the word.
+
+    The new one is there before the word, or after it, or without it for a while, which changes nothing.
+    """
+    host, chance = here.hosts[name], here.world.chance
+    when = chance.choice(["before", "after", "unsaid"])
+    if when == "after":
+        if say_replaced(here, name):
+            host.awaited = True
+            here.world.after(chance.uniform(1, 200), lambda: _install(here, name))
+        return
+    host.renew()
+    if when == "before":
+        say_replaced(here, name)
+    else:
+        here.world.happened["machine-unsaid"] += 1
+        here.world.after(chance.uniform(1, 90), lambda: _say_late(here, name))
+
+
+def say_replaced(here: Stage, name: str, waive: str = "") -> bool:
+    """Say that another machine stands there; whether that is so. The machine is told first, as the command does.
+
+    Where the word is refused for good, the new machine has the new release, and what is left (of ``waive``) is waived.
+    """
+    control, host = here.control, here.hosts[name]
+    try:
+        base = control.check_replace(name, rerun=True)
+    except Refused as refusal:
+        if "no return" in str(refusal):
+            if host.dead:
+                host.renew()
+            attempt(here, "skip", lambda: control.skip(waive or name, "it has the new release"))
+        return False
+    except StoreError:
+        return False
+    if not host.dead and (not host.stand_in(base)):
+        return False  # it has worked meanwhile: nothing had been heard of the one before
+    if not attempt(here, "replace", lambda: control.replace(name, "it died", rerun=True)):
+        return False
+    here.oracle.witness.replaced(name)  # said again, where that changed nothing
+    return True
+
+
+def _say_late(here: Stage, name: str) -> None:
+    say_replaced(here, name)
+
+
+def _install(here: Stage, name: str) -> None:
+    host = here.hosts[name]
+    machine = here.repository.snapshot(RUN).machines[name]
+    host.renew()
+    here.oracle.witness.replaced(name)  # that was said before it came
+    host.stand_in(machine.base)
 
 
 def _lift(here: Stage) -> None:
@@ -88,18 +151,23 @@ def _lift(here: Stage) -> None:
     # what was lowered may leave no room for what failed: an operator would see that
     if policy.limit != room:
         attempt(here, "limit-total", lambda: control.limit("total", room, "the horizon is passed"))
+    if policy.prepare_limit != room and any(record.again for record in seen.actions.values()):
+        attempt(here, "limit-prepare", lambda: control.limit("prepare", room, "the horizon is passed"))
     if policy.domain_limit not in (None, room):
         attempt(here, "limit-domain", lambda: control.limit("domain", room, "the horizon is passed"))
-    for role, limit in policy.role_limits.items():
-        if limit != room:
+    out = any(record.again for record in seen.actions.values())  # more may be out than a role may lose: he is asked
+    limits = {**(dict.fromkeys((*here.plan.roles, *here.plan.groups)) if out else {}), **policy.role_limits}
+    for role, limit in limits.items():
+        if limit != room and policy.group_limits.get(role) != room:
             attempt(here, "limit-role", lambda role=role: control.limit(role, room, "the horizon is passed"))  # type: ignore[misc]
 
 
-def attempt(here: Stage, name: str, verb: Callable[[], object]) -> None:
-    """Speak a verb; count whether it was done or refused."""
+def attempt(here: Stage, name: str, verb: Callable[[], object]) -> bool:
+    """Speak a verb; count, and say, whether it was done or refused."""
     try:
         verb()
     except (InputError, Refused, StoreError):
         here.world.happened["verb-refused"] += 1
-        return
+        return False
     here.world.happened[f"verb-{name}"] += 1
+    return True

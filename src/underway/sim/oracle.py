@@ -43,6 +43,7 @@ WHO: dict[tuple[str, str], tuple[str, ...]] = {
     ("pending", "skipped"): ("operator",),
     ("failed", "skipped"): ("operator",),
     ("unknown", "skipped"): ("operator",),
+    **{(state, "pending"): ("operator",) for state in ("soaking", "done", "failed", "unknown", "skipped")},  # replaced
 }
 """Every change of state that may be, and by whose word (TRUST.md I10, I12, P7): nothing else frees a slot."""
 
@@ -73,6 +74,7 @@ class Oracle:
         self.watching = True  # off: only the run's state is followed (the judge's own counting is dear on big plans)
         self.claims = 0
         self.changes = 0
+        self.out: set[str] = set()  # rolling actions that a machine which was replaced had begun: to be done again
         self.reached: set[str] = set()  # states that some action was in
         self.actions: dict[str, dict[str, Any]] = {}
         self.health: dict[str, dict[str, Any]] = {}
@@ -154,6 +156,41 @@ class Oracle:
         if new["state"] == "skipped":
             self.witness.waived.add(action)
             self.witness.finished(action)
+        if new["state"] in OVER:
+            self.out.discard(action)
+        elif new["state"] == "pending" and old["state"] != "pending":
+            self._judge_again(action, old, told)
+
+    def _judge_again(self, action: str, old: dict[str, Any], told: Told) -> None:
+        """What was begun is pending again: only because the operator said that another machine stands there."""
+        host, work = split_action(action)[1], self._plan.pass_of(action)
+        if not any(entry["kind"] == "replaced" and entry["host"] == host for entry in told.entries):
+            self._bad(f"I10: {action} is to be done again, though no operator had said that {host} was replaced")
+        if work.once and old["state"] == "done":
+            self._bad(f"P3: {action} was done once for all, and is to be done again")
+        self.witness.voided(action, old.get("token", 0))
+        if work.rolling and old.get("token", 0):
+            self.out.add(action)
+
+    def _judge_replaced(self, host: str, told: Told) -> None:
+        """After the commit of an operator's word that another machine stands there."""
+        self.witness.replaced(host)
+        if not told.by_operator("replaced"):
+            self._bad(f"I11: {host} was replaced by no operator")
+        passed = False
+        for stage in self._plan.stages:
+            passed |= stage.point_of_no_return
+            for pass_id in stage.passes:
+                work = self._plan.passes[pass_id]
+                state = self.actions.get(action_id(pass_id, host), {}).get("state", "pending")
+                if host in work.hosts and not work.once and state != "pending":
+                    self._bad(f"I6: {host} was replaced, and {pass_id} stays {state} there")
+                if passed and any(
+                    self.actions.get(action_id(pass_id, name), {}).get("state", "pending") not in ("pending", "skipped")
+                    for name in work.hosts
+                ):
+                    self._bad(f"P2: {host} was replaced after {pass_id}, past the point of no return, had begun")
+                    return
 
     def _happened(self, action: str, legs: int, here: str) -> None:
         missing = self.witness.left(action, legs)
@@ -187,6 +224,8 @@ class Oracle:
             (self.holds.add if value else self.holds.discard)(host)
         elif key.startswith(self._root + "health/"):
             self.health[key.rpartition("/")[2]] = {"healthy": False, "since": 0.0, "checked": 0.0, **value}
+        elif key.startswith(self._root + "machines/"):
+            self._judge_replaced(key.rpartition("/")[2], told)
         elif key == self._run + "record":
             self._follow_run(value, told)
         elif key == self._run + "policy":
@@ -297,6 +336,7 @@ class Oracle:
         for name, record in before.items():
             if record.get("state") in HOLDING and self._plan.pass_of(name).rolling:
                 down.add(split_action(name)[1])
+        down |= {split_action(name)[1] for name in self.out}
         down |= {name for name, health in self.health.items() if not health["healthy"] and name in self._plan.hosts}
         active = {self._plan.hosts[name].domain for name in down} - {""}  # with its own, if it is down already
         here = self._plan.hosts[host].domain

@@ -253,6 +253,8 @@ class Stage:
             self.health.set(host, True)
         self.listeners: list[Callable[[Effect], None]] = [self.effects.append, self.oracle.see]
         self.hosts = {name: SimHost(name, self.world, plan, self._happened, durations, failures) for name in plan.hosts}
+        for machine in self.hosts.values():
+            machine.on_renewal(self.oracle.witness.renewed)
         self.run = RunRecord(
             id=RUN, cluster=plan.cluster, plan=plan.digest(), source=plan.source, target=plan.target,
             started=self.world.now(),

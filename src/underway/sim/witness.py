@@ -24,6 +24,7 @@ class Execution:
 
     token: int
     how: str = "open"
+    machine: int = 0  # which machine of the host's name did it
     denied: bool = False  # its check said, after the interruption, that nothing was done
 
 
@@ -43,6 +44,10 @@ class Witness:
         self.skipped: set[tuple[str, str]] = set()  # (action, step): steps that an operator said had happened
         self.waived: set[str] = set()  # actions that an operator waived
         self.began: dict[str, str] = {}  # rolling action that has begun and not finished -> the host it is about
+        self.void: dict[str, int] = {}  # action -> tokens up to this one are of a machine that was replaced
+        self._machines: dict[str, int] = {}  # host -> how often another machine took its name
+        self._said: set[str] = set()  # hosts that were said to be replaced, where the new machine has done nothing yet
+        self._strangers: set[str] = set()  # hosts that are other machines, of which nobody has said so
         self._tokens: dict[tuple[str, str], int] = {}
         self._open: dict[str, Key] = {}
 
@@ -61,11 +66,33 @@ class Witness:
         for number, on, step in self._steps[pass_id]:
             if number >= legs:
                 break
-            found = self.latest.get((action, step, on or target))
-            happened = found is not None and found.how in ("end", "end-unheard")
-            if not happened and (action, step) not in self.skipped:
+            if not self._happened(action, step, on or target) and (action, step) not in self.skipped:
                 return step
         return ""
+
+    def _happened(self, action: str, step: str, host: str) -> bool:
+        found = self.latest.get((action, step, host))
+        return found is not None and found.how in ("end", "end-unheard") and found.token > self.void.get(action, -1)
+
+    def voided(self, action: str, token: int) -> None:
+        """An operator said that the machine which the action is about was replaced: nothing done for it counts."""
+        self.void[action] = token
+        self.began.pop(action, None)
+        self.waived.discard(action)
+        self.skipped = {(name, step) for name, step in self.skipped if name != action}
+
+    # --- machines -------------------------------------------------------------------------------------------------
+
+    def renewed(self, host: str, seen: bool) -> None:
+        """Another machine has this name now; ``seen``: something that the one before did was heard of."""
+        self._machines[host] = self._machines.get(host, 0) + 1
+        if seen and host not in self._said:
+            self._strangers.add(host)
+
+    def replaced(self, host: str) -> None:
+        """An operator said that another machine stands there, or will."""
+        self._strangers.discard(host)
+        self._said.add(host)
 
     def finished(self, action: str) -> None:
         """The records say that all its legs are finished, and so it was."""
@@ -97,16 +124,13 @@ class Witness:
         if other is not None:
             self._bad(f"I4: {effect.host} began {effect.step} while {other[1]} of {other[0]} was at work there")
         self._open[effect.host] = key
-        self.latest[key] = Execution(effect.token)
+        self.latest[key] = Execution(effect.token, machine=self._machines.get(effect.host, 0))
         pass_id, target = split_action(effect.action)
         for number, on, step in self._steps[pass_id]:
             if step == effect.step and number == effect.ticket.leg:
                 break
-            before = self.latest.get((effect.action, step, on or target))
-            if (before is None or before.how not in ("end", "end-unheard")) and (
-                effect.action,
-                step,
-            ) not in self.skipped:
+            before = self._happened(effect.action, step, on or target)
+            if not before and (effect.action, step) not in self.skipped:
                 self._bad(f"I6: {effect.action} began {effect.step} although {step} had not happened")
         if self._plan.passes[pass_id].rolling and effect.action not in self.waived:
             self.began[effect.action] = target
@@ -116,6 +140,11 @@ class Witness:
         claim = self.claims.get(action, {}).get(effect.token)
         if claim is None:
             self._bad(f"I3: {effect.host} began {effect.step} of {action} under token {effect.token}, never claimed")
+        if effect.token <= self.void.get(action, -1):
+            self._bad(f"I3: {effect.host} began {effect.step} of {action} for a machine that was replaced")
+        if effect.host in self._strangers:
+            self._bad(f"I9: {effect.host} began {effect.step} as another machine, of which nobody had said so")
+        self._said.discard(effect.host)
         known = self._tokens.get((effect.host, action), 0)
         if effect.token < known:
             self._bad(f"P4: {effect.host} began {effect.step} under token {effect.token}, {known} was known")
@@ -132,8 +161,10 @@ class Witness:
 
     def _judge_repeat(self, effect: Effect, key: Key) -> None:
         last = self.latest.get(key)
-        if last is None:
-            return
+        if last is None or last.machine != self._machines.get(effect.host, 0):
+            return  # per machine: another one never did it
+        if last.token <= self.void.get(effect.action, -1):
+            return  # what it did was for a machine that was replaced
         self.again += 1
         what = f"{effect.step} of {effect.action}"
         if last.how == "end":

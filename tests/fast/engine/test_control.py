@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from fast.engine.made import RUN, Bench, plan_of, works
-from underway.core.model.base import replace
+from underway.core.model.base import decode, replace
 from underway.core.model.cluster import Probe
-from underway.core.model.plan import Plan, Stage
+from underway.core.model.plan import Leg, Plan, Stage
 from underway.core.model.policy import Limit, Policy
 from underway.core.model.state import ActionRecord
+from underway.core.model.ticket import Ticket
 from underway.core.outlook import host_states
 from underway.engine.clock import ManualClock
 from underway.engine.control import Control
@@ -242,3 +243,179 @@ def test_hosts_are_upgraded_before_a_finalize_that_restarts_them() -> None:
     here.settle()
     assert here.repository.snapshot(RUN).run.state == "done"
     assert here.kinds().count("claimed") == 9, "prepare, control and finalize on three hosts"
+
+
+# --- replace --------------------------------------------------------------------------------------------------------
+
+
+def dead_at_work() -> Bench:
+    """h1 is done with prepare, and silent in its rolling pass until it is called unknown."""
+    here = bench(
+        at_once=lambda order: works(order) if order.host.name != "h1" or order.action != "control/web/h1" else ()
+    )
+    here.settle()
+    (order,) = [order for order in here.script.orders if order.action == "control/web/h1" and order.leg == 1]
+    here.script.say(order, "unreachable", text="no route")
+    here.settle()
+    here.clock.advance(200)
+    here.script.say(order, "unreachable", text="no route")
+    here.settle()
+    assert here.states()["control/web/h1"] == "unknown"
+    return here
+
+
+def test_replace_voids_what_the_machine_had_begun_and_ends_the_halt() -> None:
+    here = dead_at_work()
+    assert here.repository.snapshot(RUN).run.reason.startswith("halted")
+    before = {action: record.token for action, record in here.repository.snapshot(RUN).actions.items()}
+    machine, found = here.control.replace("h1", "mainboard")
+    assert (machine.host, machine.number, machine.base, machine.by) == ("h1", 1, 1_000_000, "me")
+    assert list(found.again) == ["prepare/web/h1", "control/web/h1"]
+    seen = here.repository.snapshot(RUN)
+    for action in found.again:
+        record = seen.actions[action]
+        assert (record.state, record.leg, record.voided, record.again) == ("pending", 0, before[action], True)
+    here.script.at_once = works
+    here.settle()
+    assert set(here.states().values()) == {"done"}
+    late = [order for order in here.script.orders if order.action == "control/web/h1"]
+    assert [decode(order.ticket, Ticket).voided for order in late if order.token > before["control/web/h1"]] == [
+        before["control/web/h1"]
+    ] * 2
+    assert [decode(order.ticket, Ticket).base for order in late[-2:]] == [0, 1_000_000], "the balancer is the same one"
+    texts = [entry.text for entry in here.repository.events(RUN) if entry.kind == "replaced"]
+    assert texts == [
+        "h1 died for good, another machine stands in its place: prepare/web/h1, control/web/h1 to be done again there: "
+        "mainboard"
+    ]
+    assert here.repository.hosts()["h1"].release == "2"
+    assert here.repository.verify()[1] == []
+
+
+def test_a_late_report_of_the_machine_before_changes_nothing() -> None:
+    here = dead_at_work()
+    (old,) = [order for order in here.script.orders if order.action == "control/web/h1" and order.leg == 1]
+    here.control.replace("h1", "mainboard")
+    for kind in ("accepted", "finished", "failed", "unknown"):
+        here.script.say(old, kind)  # type: ignore[arg-type]
+    here.coordinator.stop_granting()
+    here.settle()
+    assert here.states()["control/web/h1"] == "pending"
+
+
+def test_a_host_that_was_done_is_on_the_old_release_again() -> None:
+    here = bench(at_once=lambda order: () if order.action == "control/web/h3" else works(order))
+    here.settle()
+    assert here.repository.hosts()["h1"].release == "2"
+    here.control.replace("h1", "mainboard")
+    assert here.repository.hosts()["h1"].release == "1"
+    assert here.control.check_replace("h1", rerun=False) == 1_000_000
+
+
+def test_said_again_before_the_new_machine_did_anything_it_changes_nothing() -> None:
+    here = dead_at_work()
+    assert isinstance(here.store, Counted)
+    first, _ = here.control.replace("h1", "mainboard")
+    commits = here.store.commits
+    second, found = here.control.replace("h1", "once more")
+    assert second == first and found.again == {}
+    assert here.store.commits == commits
+    here.script.at_once = lambda order: ("accepted", "failed") if order.host.name == "h1" else works(order)
+    here.settle()
+    third, _ = here.control.replace("h1", "the second died, too")
+    assert (third.number, third.base) == (2, 2_000_000)
+
+
+def test_replace_is_refused_while_something_may_be_at_work_there() -> None:
+    here = bench(at_once=lambda order: ("accepted",))
+    here.settle()
+    assert isinstance(here.store, Counted)
+    commits = here.store.commits
+    with pytest.raises(Refused, match=r"h1 is believed to be at work on prepare/web/h1 since .* called unknown"):
+        here.control.replace("h1", "too early")
+    assert here.store.commits == commits
+    through = bench(at_once=lambda order: works(order) if order.leg == 0 and order.host.name != "lb" else ("accepted",))
+    through.settle()
+    with pytest.raises(Refused, match="lb does a part of control/web/h1, which is at work"):
+        through.control.replace("lb", "too early")
+
+
+def test_replace_is_refused_when_the_run_is_over() -> None:
+    here = bench(at_once=works)
+    here.settle()
+    with pytest.raises(Refused, match=r"run r1 is done: nothing of it is done again"):
+        here.control.replace("h1", "too late")
+
+
+def late_plan(shared_idempotent: bool = True) -> Plan:
+    """The plan of the bench with once-only work at its beginning, and a point of no return at its end."""
+    plan = plan_of(2)
+    step = replace(plan.steps["s.prepare.bits"], id="s.expand.add", idempotent=shared_idempotent)
+    last = replace(plan.steps["s.prepare.bits"], id="s.finalize.pin")
+    expand = replace(
+        plan.passes["prepare/web"],
+        id="expand/s",
+        stage="expand",
+        hosts=("h1",),
+        legs=(Leg(steps=(step.id,)),),
+        once=True,
+    )
+    pin = replace(plan.passes["prepare/web"], id="finalize/web", stage="finalize", legs=(Leg(steps=(last.id,)),))
+    return replace(
+        plan,
+        steps={**plan.steps, step.id: step, last.id: last},
+        passes={expand.id: expand, **plan.passes, pin.id: pin},
+        stages=(
+            Stage(kind="expand", passes=(expand.id,)),
+            *plan.stages,
+            Stage(kind="finalize", passes=(pin.id,), approval=True, point_of_no_return=True),
+        ),
+    )
+
+
+def test_what_was_done_once_for_all_stays_done() -> None:
+    here = bench(late_plan(), at_once=works)
+    here.settle()
+    _, found = here.control.replace("h1", "mainboard")
+    assert found.stays == ("expand/s/h1",)
+    assert here.states()["expand/s/h1"] == "done"
+    begun = len(here.script.orders)
+    here.settle()
+    assert [order.action for order in here.script.orders[begun:]] == ["prepare/web/h1", *["control/web/h1"] * 2]
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_once_only_work_that_was_cut_off_needs_a_second_word_unless_it_is_idempotent(idempotent: bool) -> None:
+    here = bench(late_plan(idempotent), at_once=lambda order: ("accepted", "failed"))
+    here.settle()
+    assert here.states() == {"expand/s/h1": "failed"}
+    if not idempotent:
+        with pytest.raises(Refused, match=r"s.expand.add may have happened already .*'underway replace h1 --rerun'"):
+            here.control.replace("h1", "mainboard")
+    _, found = here.control.replace("h1", "mainboard", rerun=not idempotent)
+    assert list(found.again) == ["expand/s/h1"]
+    assert here.states() == {"expand/s/h1": "pending"}
+
+
+def test_past_the_point_of_no_return_the_word_is_another_one() -> None:
+    here = bench(late_plan(), at_once=works)
+    here.settle()
+    here.control.finalize("all well")
+    here.script.at_once = lambda order: ("accepted", "failed")
+    here.settle()
+    assert "failed" in here.states().values()
+    with pytest.raises(Refused, match=r"the point of no return is passed: .*install the new one with 2, .*skip h1"):
+        here.control.replace("h1", "mainboard")
+
+
+def test_others_whose_next_part_was_to_be_done_there_are_named() -> None:
+    here = bench(at_once=lambda order: ("accepted", "failed") if order.host.name == "lb" else works(order))
+    here.settle()
+    assert here.states()["control/web/h1"] == "failed"
+    machine, found = here.control.replace("lb", "power supply")
+    assert (machine.host, found.again, found.stranded) == ("lb", {}, ("h1",))
+    here.control.retry("h1", "lb is there again")
+    here.script.at_once = works
+    here.settle()
+    first = next(order for order in here.script.orders[::-1] if order.action == "control/web/h1" and order.leg == 0)
+    assert decode(first.ticket, Ticket).base == machine.base

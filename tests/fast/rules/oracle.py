@@ -318,7 +318,7 @@ class Judge:
                 wanted = set()
             if wanted and reason.kind not in wanted:
                 found.append(f"reason of {host} is {reason.kind}, should be {wanted}")
-            found.extend(self._plausible(host, reason.kind, reason.sentence))
+            found.extend(self._plausible(host, reason.kind, reason.sentence, bool(decision.grants)))
         return found
 
     def stranded(self, host: str, domain: bool) -> bool:
@@ -350,7 +350,18 @@ class Judge:
             for roles, planned, stated in units
         )
 
-    def _plausible(self, host: str, kind: str, sentence: str) -> list[str]:
+    def _plausible(self, host: str, kind: str, sentence: str, granted: bool) -> list[str]:
+        kept = {
+            (h, record.state, record.retry)
+            for (name, h), record in self._records.items()
+            if not self.plan.passes[name].rolling and record.state in (*BUSY, "unknown")
+        }
+        idle = bool(kept) and all(state == "unknown" and retry for _, state, retry in kept)
+        idle = idle and not {h for h, _, _ in kept} & self.trouble
+        if kind == "parallel-limit" and " at work at once " in sentence and idle and not granted:
+            return [f"{host} waits for a turn that nobody gives back"]
+        if kind == "over-limit" and "prepare" in sentence:
+            return [] if idle else [f"{host} is told that nobody gives back a turn"]
         if kind == "over-limit" and not (self.stranded(host, domain=False) or self.stranded(host, domain=True)):
             return [f"{host} is said to be over a limit, and is not"]
         if kind in ("role-limit", "group-limit", "total-limit") and self.stranded(host, domain=False):

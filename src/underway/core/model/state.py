@@ -207,3 +207,7 @@ class Machine(Value, frozen=True, kw_only=True):
     def base(self) -> int:
         """Number above which its journal's lines count."""
         return self.number * MACHINE_LINES
+
+    def base_for(self, token: int) -> int:
+        """The same of the machine that stood there when a token was claimed: no other one takes its ticket."""
+        return self.base if token > self.serial else self.base - MACHINE_LINES
