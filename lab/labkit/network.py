@@ -20,7 +20,8 @@ def namespace(host: str) -> str:
     return f"lab{MARK}-{host}"
 
 
-def _port(host: str) -> str:
+def port(host: str) -> str:
+    """The name of this machine's end of a host's cable."""
     return f"vl{MARK}-{host}"
 
 
@@ -75,13 +76,13 @@ def lay(places: Places, lab: Topology) -> None:
         run("ip", "address", "add", f"{MACHINE}/{PREFIX}", "dev", BRIDGE)
         run("ip", "link", "set", BRIDGE, "up")
     for host in lab.hosts:
-        space, port = namespace(host.name), _port(host.name)
+        space, end = namespace(host.name), port(host.name)
         if made.claim("netns", space):
             run("ip", "netns", "add", space)
             run("ip", "-n", space, "link", "set", "lo", "up")
-        if made.claim("link", port):
-            run("ip", "link", "add", port, "type", "veth", "peer", "name", "host0", "netns", space)
-            run("ip", "link", "set", port, "master", BRIDGE, "up")
+        if made.claim("link", end):
+            run("ip", "link", "add", end, "type", "veth", "peer", "name", "host0", "netns", space)
+            run("ip", "link", "set", end, "master", BRIDGE, "up")
             run("ip", "-n", space, "address", "add", f"{host.address}/{PREFIX}", "dev", "host0")
             run("ip", "-n", space, "link", "set", "host0", "up")
         if host.role == "balancer":
@@ -101,4 +102,4 @@ def remove(places: Places) -> int:
 
 def cut(host: str, *, off: bool) -> None:
     """Take a host off the network, or put it back (its port goes down or up)."""
-    run("ip", "link", "set", _port(host), "down" if off else "up")
+    run("ip", "link", "set", port(host), "down" if off else "up")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from labkit import machine
+from labkit import machine, network
 from labkit.places import PROJECT, places
-from labkit.topology import SMALL, VIP
+from labkit.topology import BRIDGE, SMALL, VIP
 
 pytestmark = pytest.mark.lab
 
@@ -40,14 +40,18 @@ def left() -> dict[str, list[str]]:
     """What of a laboratory is on this machine."""
     return {
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if str(places().hosts) in line],
-        "namespaces": [path.name for path in Path("/run/netns").glob("lab-*")] if Path("/run/netns").exists() else [],
-        "links": [path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith(("br-lab", "vl-"))],
+        "namespaces": [path.name for path in Path("/run/netns").glob(network.namespace("*"))],
+        "links": [path.name for path in Path("/sys/class/net").iterdir() if ours(path.name)],
         "processes": [
             path.name
             for path in Path("/proc").iterdir()
             if path.name.isdigit() and f"{places().hosts}".encode() in _command(path)
         ],
     }
+
+
+def ours(link: str) -> bool:
+    return link == BRIDGE or link.startswith(network.port(""))
 
 
 def _command(process: Path) -> bytes:
