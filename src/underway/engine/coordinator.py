@@ -30,6 +30,7 @@ from underway.engine.measure import Measure, Measurement, health_changes
 from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
 from underway.engine.outcomes import Outcome, outcomes
+from underway.engine.silence import Silences
 from underway.errors import Conflict, StoreError
 from underway.executors.base import Executor, Order, Report
 from underway.records.change import Change
@@ -89,7 +90,7 @@ class Coordinator:
         self._make_decider = decider
         self._decider = decider(plan, self._policy)
         self._submitted: dict[str, tuple[int, int, float]] = {}
-        self._silent_since: dict[str, float] = {}
+        self._silences = Silences(clock)
         self._granting = True
         self._events: list[Event] = []
         self._backlog: list[Report] = []
@@ -168,6 +169,7 @@ class Coordinator:
         left: list[Report] = []
         actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
         events: list[Event] = []
+        notes: dict[str, Event] = {}
         done: list[tuple[str, ActionRecord]] = []
         for report in reports:
             record = snapshot.actions.get(report.action)
@@ -176,7 +178,10 @@ class Coordinator:
             if report.action in actions:
                 left.append(report)
                 continue
-            steps = outcomes(self._plan.pass_of(report.action), record, report, now, self._silence(report))
+            silent = self._silences.seconds(report)
+            if news := self._silences.news(report, record, silent):
+                notes[report.action] = self._event("note", news, report.action, record.token)
+            steps = outcomes(self._plan.pass_of(report.action), record, report, now, silent)
             if not steps:
                 continue
             first: Outcome = steps[0]
@@ -186,23 +191,18 @@ class Coordinator:
                 done.append((report.action, first.record))
             if len(steps) > 1:
                 left.append(report)
-        if not actions:
+        if not actions and not notes:
             return left, False
-        change = Change(run=self._run, events=tuple(events), actions=actions)
+        change = Change(run=self._run, events=(*notes.values(), *events), actions=actions)
         for action, record in done:
             change = self._with_records_of_done(snapshot, change, action, record)
         try:
             self._commit(change, snapshot)
         except Conflict:
             return list(reports), True
+        for action in notes:
+            self._silences.told(action)
         return left, True
-
-    def _silence(self, report: Report) -> float:
-        if report.kind != "unreachable":
-            self._silent_since.pop(report.action, None)
-            return 0.0
-        since = self._silent_since.setdefault(report.action, self._clock.monotonic())
-        return self._clock.monotonic() - since
 
     # --- what follows from a look ------------------------------------------------------------------------------
 

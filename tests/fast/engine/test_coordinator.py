@@ -198,6 +198,31 @@ def test_silence_becomes_unknown_and_a_word_lifts_it() -> None:
     assert here.states()[order.action] == "done"
 
 
+def test_silence_is_told_long_before_work_is_called_unknown_and_once() -> None:
+    here = Bench()
+    here.settle()
+    order = here.script.orders[0]
+
+    def notes() -> list[str]:
+        return [event.text for event in here.repository.events(RUN) if event.kind == "note" and "reached" in event.text]
+
+    for _ in range(8):  # 0 to 35 s
+        here.script.say(order, "unreachable", text="no route")
+        here.settle()
+        here.clock.advance(5)
+    host = order.host.name
+    assert notes() == [f"{host} cannot be reached for 15 s: no route; its work is called unknown after 120 s"]
+    here.script.say(order, "progress")
+    here.settle()
+    assert notes()[1:] == [f"{host} is reached again"]
+    here.script.say(order, "unreachable")
+    here.settle()
+    here.clock.advance(5)
+    here.script.say(order, "progress")
+    here.settle()
+    assert len(notes()) == 2, "a blink is not told"
+
+
 def test_a_limit_that_was_lowered_counts_for_the_decision_of_the_same_look() -> None:
     here = Bench(plan_of(4, limit=3), at_once=lambda order: works(order) if order.action.startswith("prepare") else ())
     here.control.limit("web", Limit(count=0), "held")
