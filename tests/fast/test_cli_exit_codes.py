@@ -203,6 +203,8 @@ def test_during_a_run(terminal: Terminal) -> None:
             ("release web2 --reason x", 2, "web2 is not held"),
             ("release web1 --reason x", 0, "web1 is released"),
             ("retry web1", 2, "web1 has no failed or unknown work to retry"),
+            ("replace web1", 2, "Missing option '--reason'"),
+            ("replace web3 --reason x", 2, "no host 'web3' (did you mean 'web"),
             ("limit web 200%", 2, "a percentage lies between 1% and 100%"),
             ("limit web many", 2, "expected a number of hosts such as 3, or a percentage such as 10%"),
             ("limit wob 2", 2, "did you mean 'web'?"),
@@ -232,6 +234,7 @@ def test_during_a_run(terminal: Terminal) -> None:
             ("upgrade plan.json --yes", 3, "policy: soak is"),
             ("upgrade", 2, "nothing to resume"),
             ("resume", 3, "it cannot become running"),
+            ("replace web1 --reason x", 3, "is aborted: nothing of it is done again"),
             ("status", 0, "aborted"),
         ],
     )

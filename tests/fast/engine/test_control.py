@@ -11,7 +11,7 @@ from underway.core.model.base import decode, replace
 from underway.core.model.cluster import Probe
 from underway.core.model.plan import Leg, Plan, Stage
 from underway.core.model.policy import Limit, Policy
-from underway.core.model.state import ActionRecord
+from underway.core.model.state import ActionRecord, Machine
 from underway.core.model.ticket import Ticket
 from underway.core.outlook import host_states
 from underway.engine.clock import ManualClock
@@ -419,3 +419,8 @@ def test_others_whose_next_part_was_to_be_done_there_are_named() -> None:
     here.settle()
     first = next(order for order in here.script.orders[::-1] if order.action == "control/web/h1" and order.leg == 0)
     assert decode(first.ticket, Ticket).base == machine.base
+
+
+def test_a_ticket_is_for_the_machine_that_stood_there_when_it_was_claimed() -> None:
+    machine = Machine(host="h1", number=2, by="me", at=0.0, reason="", run=RUN, serial=7)
+    assert [machine.base_for(token) for token in (3, 7, 8)] == [1_000_000, 1_000_000, 2_000_000]

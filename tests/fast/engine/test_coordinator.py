@@ -198,6 +198,28 @@ def test_silence_becomes_unknown_and_a_word_lifts_it() -> None:
     assert here.states()[order.action] == "done"
 
 
+def test_what_is_at_work_after_all_is_asked_again_and_a_better_reason_is_kept() -> None:
+    """The sign of life may be late, of a machine that is gone: whoever stands there now must be asked."""
+    here = Bench()
+    here.settle()
+    order = here.script.orders[0]
+    here.script.say(order, "refused", text="is not enrolled")  # before it was taken: failed, and nothing else
+    here.settle()
+    assert here.states()[order.action] == "failed"
+    order = here.script.orders[1]
+    here.script.say(order, "accepted")
+    here.script.say(order, "refused", text="is not enrolled")
+    here.script.say(order, "unknown", text="the journal ends at line 0")
+    here.settle()
+    record = here.repository.snapshot(RUN).actions[order.action]
+    assert (record.state, record.reason) == ("unknown", "the journal ends at line 0")
+    asked = len(here.script.orders)
+    here.script.say(order, "accepted")
+    here.settle()
+    assert here.states()[order.action] == "running"
+    assert [(again.action, again.token) for again in here.script.orders[asked:]] == [(order.action, order.token)]
+
+
 def test_silence_is_told_long_before_work_is_called_unknown_and_once() -> None:
     here = Bench()
     here.settle()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from underway_runner import history, journal
-from underway_runner.errors import JournalDamaged
+from underway_runner.errors import JournalDamaged, Refused
 from underway_runner.journal import Journal
 from underway_runner.scrub import HIDDEN, Scrubber
 
@@ -79,13 +79,31 @@ def test_a_line_that_is_missing_is_damage(directory: Path, gone: int) -> None:
         journal.read(directory)
 
 
-def test_a_journal_that_lost_its_end_is_damage(directory: Path) -> None:
-    write(directory, "accepted")
-    with pytest.raises(JournalDamaged, match="line 5 was known"):
-        Journal(directory, least=5)
+def test_a_journal_that_is_gone_is_damage(directory: Path) -> None:
     (directory / "journal").unlink()
     with pytest.raises(JournalDamaged, match="missing"):
         Journal(directory)
+
+
+def test_a_machine_in_the_place_of_another_numbers_above_it(directory: Path) -> None:
+    log = Journal(directory)
+    log.stand_in(1_000_000)
+    log.stand_in(1_000_000)
+    log.append("accepted")
+    log.close()
+    lines = journal.read(directory)
+    assert [(line["seq"], line["kind"]) for line in lines] == [(1_000_000, "new-machine"), (1_000_001, "accepted")]
+    again = Journal(directory)
+    assert (again.base, again.last) == (1_000_000, 1_000_001)
+    for base, words in ((0, "the one before"), (2_000_000, "this machine was replaced")):
+        with pytest.raises(Refused, match=words):
+            again.stand_in(base)
+    again.close()
+    assert journal.read(directory) == lines
+    data = (directory / "journal").read_bytes()
+    (directory / "journal").write_bytes(b"".join(data.splitlines(keepends=True)[1:]))
+    with pytest.raises(JournalDamaged):  # a journal that lost its first line is no journal of anybody
+        journal.read(directory)
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(directory: Path) -> None:
