@@ -25,6 +25,9 @@ that several share it, or that it is none of ours) is stated in `lab/scenarios/a
 runs. A program then reads `report.json`: **right** means that *every* outage that users met is put on exactly that, and
 every outage of a single back-end on that or on the work of its own host.
 
+The report goes by what was at work at the moment. What somebody else breaks *while* a task of the run is at work is put
+on that task, as nothing tells the two apart; that is not among the ten.
+
 """
 COLUMNS = """\
 Requests go through the balancer 10 times a second to Keystone's front page (20 times for the slow start) and twice a
