@@ -54,7 +54,7 @@ def once(here: Places, home: Path, fault: Fault, begin: Base) -> Finding:
     times = [float(word) for host in fault.timed_on for word in on(here, host, fault.clock).split()]
     if len(times) < 2:
         raise LabError(f"{fault.name}: {', '.join(fault.timed_on)} does not know when the fault began and ended")
-    return verdict.judge(fault, judge.read(home), min(times), max(times))
+    return verdict.judge(fault, judge.read(home), min(times), max(times), provenance())
 
 
 def _carry(here: Places, home: Path) -> None:
@@ -85,7 +85,7 @@ def scenario(here: Places, only: Sequence[str], *, anew: bool) -> dict[str, Find
     top.mkdir(parents=True, exist_ok=True)
     done = results(top)
     wanted = [fault for fault in FAULTS if (fault.name in only if only else fault.name not in done)]
-    about = page.About(FIRST_RELEASE, TARGET, provenance())
+    about = page.About(FIRST_RELEASE, TARGET)
     if not wanted:
         page.write(PROJECT / "docs", FAULTS, done, about)
         return done

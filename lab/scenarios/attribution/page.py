@@ -15,7 +15,7 @@ from scenarios.attribution.verdict import Finding
 HEAD = """\
 # Is the right task named?
 
-Written by `lab/run scenario attribution` ({doc}`how-to/lab`), never by hand: {PROVENANCE}.
+Written by `lab/run scenario attribution` ({doc}`how-to/lab`), never by hand: {MEASURED}.
 The same figures for programs: `docs/attribution.json`.
 
 Each fault is brought into a rolling upgrade of Keystone from {SOURCE} to {TARGET}, on three controllers with MariaDB
@@ -41,11 +41,10 @@ question that failed; it is negative where a question was open when the fault be
 
 @dataclass(frozen=True)
 class About:
-    """What was upgraded from where to where, and when, on what and with which commit it was measured."""
+    """What was upgraded from where to where."""
 
     source: str
     target: str
-    provenance: str
 
 
 def write(
@@ -65,7 +64,7 @@ def text(faults: Sequence[Fault], found: Mapping[str, Finding], about: About) ->
     lines = [
         HEAD.replace("{SOURCE}", about.source)
         .replace("{TARGET}", about.target)
-        .replace("{PROVENANCE}", about.provenance)
+        .replace("{MEASURED}", "; ".join(dict.fromkeys(finding.measured for finding in found.values())))
     ]
     lines.append(
         f"**{right} of {len(found)} right**"

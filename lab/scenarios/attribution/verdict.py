@@ -24,7 +24,8 @@ class Finding:
     ``said`` are the causes that the report gave to outages that users met, each once. ``began`` and ``ended`` are Unix
     seconds by the one clock of the laboratory's machine. ``lasted`` is the seconds of the fault itself, ``met`` those
     in which users met it, ``away`` those in which a single back-end did not answer its own probe, ``late`` from the
-    fault to the first bad question. ``wrong`` says in sentences what is not as the truth has it.
+    fault to the first bad question. ``wrong`` says in sentences what is not as the truth has it; ``measured`` when and
+    with which commit it was run.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Finding:
     requests: int
     failed: int
     duration: float
+    measured: str
 
     @property
     def right(self) -> bool:
@@ -48,7 +50,7 @@ class Finding:
         return not self.wrong
 
 
-def judge(fault: Fault, report: Row, began: float, ended: float) -> Finding:
+def judge(fault: Fault, report: Row, began: float, ended: float, measured: str) -> Finding:
     """Compare a report with the truth."""
     met = [row for row in report["outages"] if not row["host"]]
     alone = [row for row in report["outages"] if row["host"]]
@@ -67,6 +69,7 @@ def judge(fault: Fault, report: Row, began: float, ended: float) -> Finding:
         requests=report["requests"] or 0,
         failed=report["failed"] or 0,
         duration=report["duration"] or 0.0,
+        measured=measured,
     )
 
 

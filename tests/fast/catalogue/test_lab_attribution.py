@@ -22,7 +22,7 @@ from underway.core.model.plan import Plan
 from underway.core.planner import build_plan
 
 BEGAN = 1000.0
-ABOUT = page.About("2025.1", "2026.1", "2 processors")
+ABOUT = page.About("2025.1", "2026.1")
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -78,7 +78,7 @@ def found(fault: Fault, *outages: dict[str, Any], verdict: str = "done") -> Find
         "run": "r", "verdict": verdict, "reason": "why", "outages": list(outages), "requests": 100, "failed": 3,
         "duration": 60.0,
     }  # fmt: skip
-    return judge(fault, report, BEGAN, BEGAN + 6)
+    return judge(fault, report, BEGAN, BEGAN + 6, "commit 123")
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -148,6 +148,7 @@ def test_the_page_has_a_row_for_each_fault_and_says_what_was_not_run() -> None:
     text = page.text(FAULTS, {"lock": right, "undrained": wrong}, ABOUT)
     assert "**1 of 2 right**; 8 not run." in text
     assert text.count("not run |") == 8
+    assert text.count("never by hand: commit 123.") == 1
     assert "| no outage | **no** |" in text and "a back-end not drained\n: no outage was reported" in text
     rows = json.loads(page.data(FAULTS, {"lock": right}, ABOUT))["faults"]
     assert [row["right"] for row in rows] == [None, True, *[None] * 8]
