@@ -259,6 +259,16 @@ def _vouch(sshd: Sshd, env: dict[str, str], tmp_path: Path) -> None:
     assert (code, "holds another ssh-ed25519 key" in said) == (3, True), said
     code, said = enrol("--scan")
     assert (code, "trusted already" in said) == (0, True), said
+    for arguments in (["--replace-key"], ["--replace-key", "h1"], ["--replace-key", "--scan"]):
+        code, said = enrol(*arguments)
+        assert (code, "--replace-key: name the one host" in said) == (2, True), said
+    known.write_text(f"[127.0.0.1]:{sshd.port} {wrong}\n")  # of a machine that is gone
+    code, said = enrol("h1")
+    assert (code, "'underway replace h1' before, and --replace-key" in said) == (3, True), said
+    code, said = enrol("--scan", "--yes", "--fingerprint", key.fingerprint, "h1")
+    assert (code, "give --replace-key as well" in said, known.read_text().count(str(wrong))) == (3, True, 1), said
+    code, said = enrol("--scan", "--yes", "--fingerprint", key.fingerprint, "--replace-key", "h1")
+    assert (code, known.read_text()) == (0, f"[127.0.0.1]:{sshd.port} {key}\n"), said
     known.unlink()
     code, said = enrol("--scan", "--yes", "--fingerprint", key.fingerprint, "h1")
     assert (code, "is trusted now" in said) == (0, True), said
@@ -272,9 +282,22 @@ def test_keys_of_hosts_are_told_apart_by_port(tmp_path: Path, sshd: Sshd) -> Non
     assert hostkeys.trust(file, host, key) is True
     assert hostkeys.trust(file, host, key) is False
     other_key = hostkeys.parse((sshd.root / "otherkey.pub").read_text())
-    with pytest.raises(NotTrusted, match="ssh-keygen -f"):
+    with pytest.raises(NotTrusted, match="give --replace-key as well"):
         hostkeys.trust(file, host, other_key)
     assert hostkeys.trust(file, Host(name="h1", role="web", address="192.0.2.1", port=2222), other_key) is True
     assert file.read_text().splitlines() == [
         "# without an end of line", f"192.0.2.1 {key}", f"[192.0.2.1]:2222 {other_key}",
     ]  # fmt: skip
+
+
+def test_the_keys_of_a_machine_that_is_gone_are_taken_away_and_no_others(tmp_path: Path, sshd: Sshd) -> None:
+    key, other = (hostkeys.parse((sshd.root / f"{name}.pub").read_text()) for name in ("hostkey", "otherkey"))
+    host = Host(name="h1", role="web", address="192.0.2.1")
+    file = tmp_path / "known"
+    kept = f"# ours\n192.0.2.11 {key}\n@revoked 192.0.2.1 {key}\n"
+    file.write_text(f"{kept}alias,192.0.2.1 {key}\n192.0.2.1 ecdsa-sha2-nistp256 AAAAold\n")
+    assert hostkeys.trust(file, host, other, instead=True) is True
+    assert file.read_text() == f"{kept}alias {key}\n192.0.2.1 {other}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert hostkeys.trust(file, host, other, instead=True) is False
+    assert hostkeys.known(file, host) == [other]

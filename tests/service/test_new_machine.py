@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def done(kit: Kit) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def known(kit: Kit, token: int, known: int, **changes: object) -> dict[str, object]:
+def known(kit: Kit, token: int, known: int, **changes: Any) -> dict[str, Any]:
     """Start with what the coordinator has seen of this host."""
     return kit.call("start", {**kit.request(token, **changes), "known": known})[-1]
 

@@ -14,12 +14,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fast.runner.sshd import Sshd, agent
 from underway.checks.spawn import ProberProcess
 
 pytestmark = pytest.mark.service
@@ -35,7 +36,7 @@ roles:
 hosts:
   lb1: {role: balancer, connection: local, directory: machines/lb1/runner}
   web1: {role: web, connection: local, directory: machines/web1/runner}
-  web2: {role: web, connection: local, directory: machines/web2/runner}
+  web2: {role: web, WEB2, directory: machines/web2/runner}
   web3: {role: web, connection: local, directory: machines/web3/runner}
 settings: {top: TOP}
 """
@@ -74,12 +75,17 @@ MARK = "T={{ top }}; read N < $T/machines/{{ underway_host }}/serial; { echo"
 class Small:
     """The cluster, its machines, and the command line beside it."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(
+        self, top: Path, web2: str = "connection: local", env: Mapping[str, str] | None = None, key: str = ""
+    ) -> None:
         self.top = top
+        self.env = {**os.environ, **(env or {}), "NO_COLOR": "1", "COLUMNS": "200"}
         self.started: list[subprocess.Popen[str]] = []
         for name in ("services", "releases", "effects"):
             (top / name).mkdir()
-        (top / "cluster.yaml").write_text(CLUSTER.replace("TOP", json.dumps(str(top))))
+        (top / "cluster.yaml").write_text(
+            CLUSTER.replace("TOP", json.dumps(str(top))).replace("WEB2", web2).replace("machines/", f"{top}/machines/")
+        )
         web = "\n".join(
             line.replace("MARK", MARK).replace("}}'}", "}}; } >> $T/effects/$N'}") if "MARK" in line else line
             for line in WEB.splitlines()
@@ -90,6 +96,8 @@ class Small:
         (top / "releases" / "2.0.yaml").write_text('release: "2.0"\nsupports: ["1.0"]\nservices: {web: "2"}\n')
         for host in ("lb1", "web1", "web2", "web3"):
             self.install(host, f"{host}-first")
+        if key:
+            self.say("enrol", "--host-key", key, "web2")
         self.say("enrol")
         self.say("plan", "--to", "2.0", "-o", "plan.json")
 
@@ -101,9 +109,8 @@ class Small:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """A command that is begun."""
         command = [str(Path(sys.executable).parent / "underway"), "--operator", "anna", *words]
-        env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
         process = subprocess.Popen(
-            command, cwd=self.top, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, cwd=self.top, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.started.append(process)
         return process
@@ -123,6 +130,8 @@ class Small:
     def await_effect(self, serial: str, effect: str) -> None:
         deadline = time.monotonic() + PATIENCE
         while effect not in self.effects(serial):
+            upgrade = next(process for process in self.started if "upgrade" in process.args)  # type: ignore[operator]
+            assert upgrade.poll() is None, upgrade.communicate()[0]
             assert time.monotonic() < deadline, f"{serial} never did {effect!r}: {self.effects(serial)}"
             time.sleep(0.1)
 
@@ -138,6 +147,16 @@ class Small:
         time.sleep(1)  # what its Ansible had started ends by itself
         shutil.rmtree(grave)
 
+    def close(self) -> None:
+        """End what was started."""
+        for path in self.top.glob("machines/*/hang"):
+            path.unlink()
+        for process in self.started:
+            process.terminate()
+            process.wait(30)
+        for run in (self.top / ".underway" / "runs").glob("*"):
+            ProberProcess({}, run).stop()
+
     def states(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.say("status", "--json"))
         return found
@@ -147,13 +166,7 @@ class Small:
 def small(tmp_path: Path) -> Iterator[Small]:
     made = Small(tmp_path)
     yield made
-    for path in tmp_path.glob("machines/*/hang"):
-        path.unlink()
-    for process in made.started:
-        process.terminate()
-        process.wait(30)
-    for run in (tmp_path / ".underway" / "runs").glob("*"):
-        ProberProcess({}, run).stop()
+    made.close()
 
 
 def test_a_machine_that_dies_at_work_is_replaced(small: Small) -> None:
@@ -225,8 +238,8 @@ def test_a_machine_that_was_done_is_replaced_and_counts_as_out(small: Small) -> 
     small.install("web1", "web1-second")
     assert "underway replace web1 --reason WHY" in small.say("enrol", "web1")
     alive = small.say("replace", "lb1", "--reason", "a slip of the finger", code=3)
-    assert "lb1 does a part of data/web/web3, which is at work" in alive or "is the machine that it was" in alive
-    assert "is the machine that it was" in small.say("replace", "web2", "--reason", "a slip", code=3)
+    assert "lb1 does a part of data/web/web3, which is at work" in alive or "it is no new machine" in alive
+    assert "it is no new machine" in small.say("replace", "web2", "--reason", "a slip", code=3)
     said = small.say("replace", "web1", "--reason", "disk")
     assert "expand/web/web1 stays done: it was done once for all hosts" in said
     assert "underway enrol" not in said
@@ -241,3 +254,50 @@ def test_a_machine_that_was_done_is_replaced_and_counts_as_out(small: Small) -> 
     assert small.effects("lb1-first")[-3:] == ["join web3", "leave web1", "join web1"], "the limit is one"
     refused = small.say("replace", "web1", "--reason", "too late", code=3)
     assert "is done: nothing of it is done again" in refused
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_silent_over_ssh_is_replaced_by_one_with_another_host_key(tmp_path: Path) -> None:
+    """Silent for two minutes it is called unknown; its place is taken by a machine that SSH does not know."""
+    (tmp_path / "sshd").mkdir()
+    daemon = Sshd(tmp_path / "sshd")
+    daemon.start()
+    with agent(daemon.identity, tmp_path / "agent") as env:
+        over = f"address: 127.0.0.1, port: {daemon.port}, user: {daemon.user}, python: {sys.executable}"
+        small = Small(tmp_path, over, env, (tmp_path / "sshd" / "hostkey.pub").read_text())
+        try:
+            _replace_over_ssh(small, daemon)
+        finally:
+            small.close()
+            daemon.stop()
+
+
+def _replace_over_ssh(small: Small, daemon: Sshd) -> None:
+    (small.top / "machines" / "web2" / "hang").touch()
+    upgrade = small.start("upgrade", "plan.json", "--yes")
+    small.await_effect("web2-first", "start web2")
+    connections = daemon.children()
+    daemon.stop()
+    for pid in connections:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    small.die("web2")
+    said, _ = upgrade.communicate(timeout=PATIENCE + 120)
+    assert upgrade.returncode == 1, said
+    (trouble,) = small.states()["trouble"]
+    assert trouble["state"] == "unknown" and "web2 cannot be reached" in trouble["reason"]
+    assert "underway replace web2 --reason TEXT" in small.say("status")
+
+    small.install("web2", "web2-second")
+    shutil.copy(daemon.root / "otherkey", daemon.root / "hostkey")  # a machine that was installed anew has another
+    daemon.start()
+    refused = small.say("enrol", "web2", code=3)
+    assert "Host key verification failed" in refused and "and --replace-key" in refused
+    key = (daemon.root / "otherkey.pub").read_text()
+    assert "give --replace-key as well" in small.say("enrol", "--host-key", key, "web2", code=3)
+    enrolled = small.say("enrol", "--host-key", key, "--replace-key", "web2")
+    assert "nothing runs there before you say 'underway replace web2 --reason WHY'" in enrolled
+    small.say("replace", "web2", "--reason", "mainboard burnt")
+    small.say("upgrade")
+    for serial in ("web2-first", "web2-second"):
+        assert small.effects(serial) == ["fetch web2", "turn web2", "start web2"]

@@ -297,7 +297,7 @@ def test_a_late_report_of_the_machine_before_changes_nothing() -> None:
     (old,) = [order for order in here.script.orders if order.action == "control/web/h1" and order.leg == 1]
     here.control.replace("h1", "mainboard")
     for kind in ("accepted", "finished", "failed", "unknown"):
-        here.script.say(old, kind)  # type: ignore[arg-type]
+        here.script.say(old, kind)
     here.coordinator.stop_granting()
     here.settle()
     assert here.states()["control/web/h1"] == "pending"
