@@ -14,12 +14,12 @@ SEEDS = 1500
 
 KNOWN = {
     "a replaced host does not count": 1528,
-    "host takes any token": 1374,
-    "compare-and-set on the host's key only": 401,
-    "verdicts are not fenced": 222,
-    "abort is ignored": 200,
+    "host takes any token": 1414,
+    "compare-and-set on the host's key only": 1387,
+    "verdicts are not fenced": 2911,
+    "abort is ignored": 164,
     "D3 silent hosts ignored": 149,
-    "lost journal is a fresh one": 119,
+    "lost journal is a fresh one": 143,
 }
 """Mutants that take long to kill -> a seed that was seen to; tried first, the search is the fallback."""
 

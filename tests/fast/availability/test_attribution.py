@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from underway.core.attribution import WorkSpan, attribute, clock_offset, closure, is_own_work, spans
+from underway.core.model.base import replace
 from underway.core.model.cluster import Host, Probe
 from underway.core.model.event import HostLine
 from underway.core.model.plan import Leg, Pass, Plan
@@ -197,6 +198,27 @@ def test_a_step_that_was_cut_off_lasts_until_the_host_says_more() -> None:
     more = [*cut, line(4, 40, "resumed"), line(5, 41, "begin", step="ks.switch"), line(6, 42, "end", step="ks.switch")]
     found = [span for span in spans(more, a_plan(), now=50.0) if span.step and not span.task]
     assert [(span.start, span.end) for span in found] == [(21, 40), (41, 42)]
+
+
+def test_a_machine_that_died_is_not_at_work_until_another_one_is() -> None:
+    """An outage while its place stood empty is not put on the step in which it died."""
+    lines = [
+        replace(line(1, 20, "accepted"), token=3),
+        replace(line(2, 21, "begin", step="ks.switch"), token=3),
+        replace(line(3, 22, "task", step="ks.switch", task="a"), token=3),
+        replace(line(1_000_000, 500, "new-machine"), action="", token=0),
+        replace(line(1_000_001, 510, "accepted"), token=9),
+        replace(line(1_000_002, 511, "begin", step="ks.switch"), token=9),
+        replace(line(1_000_003, 520, "end", step="ks.switch"), token=9),
+        replace(line(1_000_004, 521, "leg-end"), token=9),
+    ]
+    assert brief(spans(lines, a_plan(), now=600.0)) == [
+        (20, 22, "c1", "", "", ""),
+        (21, 22, "c1", "keystone", "ks.switch", ""),
+        (22, 22, "c1", "keystone", "ks.switch", "a"),
+        (510, 521, "c1", "", "", ""),
+        (511, 520, "c1", "keystone", "ks.switch", ""),
+    ]
 
 
 def test_an_action_that_failed_is_not_at_work_until_it_is_tried_again() -> None:

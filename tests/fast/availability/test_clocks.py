@@ -79,3 +79,17 @@ def causes(lines: Mapping[str, Sequence[HostLine]], made: SampleRun, probe: str)
     mine = [outage for outage in made.outages if outage.probe == probe]
     found = attribute(mine, work, made.plan.probes, made.plan.needs)
     return [(o.attribution, *((o.causes[0].host, o.causes[0].step) if o.causes else ("", ""))) for o in found]
+
+
+def test_a_machine_that_was_replaced_had_a_clock_of_its_own() -> None:
+    """The old one was an hour ahead, the new one is right: only the old one's lines are moved, and it is named."""
+    actions = {
+        "expand/s/a": ActionRecord(state="done", token=1, claimed=T0, started=T0 + 1),
+        "control/r/a": ActionRecord(state="done", token=7, claimed=T0 + 100, started=T0 + 101),
+    }
+    old = HostLine(seq=1, at=T0 + 3600.5, mono=0, kind="accepted", action="expand/s/a", token=1)
+    new = HostLine(seq=1_000_001, at=T0 + 100.5, mono=0, kind="accepted", action="control/r/a", token=7)
+    moved, found = corrected({"a": [old, new]}, actions, "run")
+    assert list(found) == ["the former a"]
+    assert [line.at - T0 for line in moved["a"]] == [0.5, 100.5]
+    assert corrected({"a": []}, actions, "run") == ({"a": []}, {})

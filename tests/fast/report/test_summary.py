@@ -105,6 +105,13 @@ def test_a_step_that_begins_anew_counts_attempts_and_hides_nothing() -> None:
     assert [(row.outcome, row.attempt, row.duration) for row in found] == [("unknown", 1, None), ("failed", 2, 2.0)]
 
 
+def test_a_step_in_which_its_machine_died_is_unknown_and_done_by_the_next_one() -> None:
+    new = line(1_000_000, "new-machine", run="", action="", step="")
+    found = rows(line(1, "begin"), new, line(1_000_001, "begin"), line(1_000_002, "end"))
+    assert [(row.outcome, row.attempt) for row in found] == [("unknown", 1), ("ok", 2)]
+    assert found[0].text == "its machine died and never said how this ended"
+
+
 def test_the_monotonic_clock_of_another_boot_measures_nothing() -> None:
     (row,) = rows(line(1, "begin", boot="b"), line(4, "end", boot="c", mono=3.0))
     assert row.duration is None and row.end == START + 4
@@ -151,6 +158,17 @@ def test_a_waiver_of_the_whole_host_brings_it_back() -> None:
     assert (
         worst(claim(1, "claimed", "ctrl1"), claim(5, "failed", "ctrl1"), waived, claim(9, "claimed", "ctrl2"))[0] == 1
     )
+
+
+def test_a_host_that_was_replaced_is_out_from_that_word_on() -> None:
+    again = Event(
+        at=START + 6, kind="again", actor="operator:ada", action="control/controller/ctrl1", host="ctrl1", token=1
+    )
+    done = [claim(1, "claimed", "ctrl1"), claim(5, "done", "ctrl1")]
+    assert worst(*done, claim(7, "claimed", "ctrl2"))[0] == 1
+    assert worst(*done, again, claim(7, "claimed", "ctrl2")) == (2, ("ctrl1", "ctrl2"))
+    never_begun = replace(again, token=0)
+    assert worst(*done, never_begun, claim(7, "claimed", "ctrl2"))[0] == 1
 
 
 def test_bad_health_is_a_loss_too() -> None:
