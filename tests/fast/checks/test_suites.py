@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -129,13 +128,9 @@ def test_tests_of_hosts_know_the_keys_that_hosts_were_enrolled_with(tmp_path: Pa
     assert found.problem == ""
     words = (tmp_path / "logs/it.log").read_text().splitlines()
     assert "--hosts=ssh://root@10.0.0.1:22" in words
-    (given,) = [word.partition("=")[2] for word in words if word.startswith("--ssh-extra-args=")]
-    options = shlex.split(given)
-    told = f'UserKnownHostsFile="{tmp_path}/of 100%%/known_hosts"'
-    assert told in options and "StrictHostKeyChecking=yes" in options
-    wanted = subprocess.run(["ssh", "-G", *options, "10.0.0.1"], capture_output=True, text=True, check=True).stdout
-    assert (
-        f'userknownhostsfile "{known}"' in wanted.splitlines() or f"userknownhostsfile {known}" in wanted.splitlines()
-    )
-    run_suite(suite, around(tmp_path))
-    assert "--ssh-extra-args" not in (tmp_path / "logs/it.log").read_text()
+    (given,) = [word.partition("=")[2] for word in words if word.startswith("--ssh-config=")]
+    told = subprocess.run(["ssh", "-G", "-F", given, "10.0.0.1"], capture_output=True, text=True, check=True).stdout
+    assert {"batchmode yes", "stricthostkeychecking true"} <= set(told.splitlines())
+    assert f"userknownhostsfile {known}" in told.replace('"', "").splitlines()
+    run_suite(suite, around(tmp_path))  # of none that was told
+    assert "--ssh-config" not in (tmp_path / "logs/it.log").read_text()

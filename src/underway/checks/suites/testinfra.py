@@ -5,7 +5,6 @@ That file is trusted: pytest writes it into a directory that only we can write t
 
 from __future__ import annotations
 
-import shlex
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -26,7 +25,10 @@ def run_testinfra(suite: Suite, around: Around) -> SuiteResult:
     report.unlink(missing_ok=True)
     words = [ask.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
     words += [f"--hosts={','.join(ask.hosts)}"] if ask.hosts else []
-    words += [f"--ssh-extra-args={_ssh(around.known_hosts)}"] if ask.hosts and around.known_hosts else []
+    if ask.hosts and around.known_hosts is not None:
+        ssh = around.logs / f"{suite.name}.ssh"
+        ssh.write_text(_ssh(around.known_hosts))
+        words.append(f"--ssh-config={ssh}")  # testinfra 10.2 has --ssh-extra-args, and forgets it
     ended = process.run([*words, *ask.files], log, suite.timeout)
     problem = ended.problem
     if not problem and ended.status not in _RAN:
@@ -41,15 +43,21 @@ def run_testinfra(suite: Suite, around: Around) -> SuiteResult:
 
 
 def _ssh(known_hosts: Path) -> str:
-    """Options of ssh: host keys are those that the hosts were enrolled with, and nobody is asked anything."""
-    options = (
-        "BatchMode=yes",
-        "StrictHostKeyChecking=yes",
-        f'UserKnownHostsFile="{str(known_hosts.absolute()).replace("%", "%%")}"',
-        "GlobalKnownHostsFile=/dev/null",
-        "ForwardAgent=no",
-    )
-    return shlex.join(word for option in options for word in ("-o", option))  # testinfra gives them to a shell
+    """A configuration of ssh: host keys are those that the hosts were enrolled with, and nobody is asked anything.
+
+    The first value of an option counts, so what users have in their own configuration weakens none of these.
+    """
+    path = str(known_hosts.absolute()).replace("%", "%%")
+    return f"""\
+Host *
+    BatchMode yes
+    StrictHostKeyChecking yes
+    UserKnownHostsFile "{path}"
+    GlobalKnownHostsFile /dev/null
+    ForwardAgent no
+    Include ~/.ssh/config
+    Include /etc/ssh/ssh_config
+"""
 
 
 def _case(element: ElementTree.Element) -> Case:
