@@ -42,16 +42,20 @@ def play(given: argparse.Namespace) -> list[Verdict]:
             tempest_page.write_survey(stage, survey, docs=given.write)
             return [Verdict(None, tempest_page.counts(survey, "survey"))]
         stage.hands.underway("check", "run", "before")
-        found = [] if given.checks_only else upgrade(stage)
-        code = stage.hands.underway("check", "run", "after", good=(0, BAD))
-        [before], [after] = read(stage, "before"), read(stage, "after")
-        compared = stage.hands.underway("check", "compare", before.id, after.id, good=(0, BAD))
-        during = read(stage, "during")
-        found += judge(before, after, code, compared)
-        if not given.checks_only:
-            found += of_during(during)
-            found += hop.concluded(stage).verdicts
-    tempest_page.write(stage, before, after, during, found, docs=given.write and not given.checks_only)
+        return compare(stage, upgrading=not given.checks_only, docs=given.write)
+
+
+def compare(stage: Hop, *, upgrading: bool, docs: bool) -> list[Verdict]:
+    """What follows once all has passed: the upgrade, the same checks, the page."""
+    found = upgrade(stage) if upgrading else []
+    code = stage.hands.underway("check", "run", "after", good=(0, BAD))
+    before, after, during = read(stage, "before")[-1], read(stage, "after")[-1], read(stage, "during")
+    compared = stage.hands.underway("check", "compare", before.id, after.id, good=(0, BAD))
+    found += judge(before, after, code, compared)
+    if upgrading:
+        found += of_during(during)
+        found += hop.concluded(stage).verdicts
+    tempest_page.write(stage, before, after, during, found, docs=docs and upgrading)
     return found
 
 

@@ -24,7 +24,7 @@ def test_unit_runs(host, unit):
 
 @pytest.mark.parametrize("port", PORTS.values(), ids=PORTS)
 def test_port_is_open(host, port):
-    assert host.socket(f"tcp://{port}").is_listening
+    assert host.check_output(f"ss --no-header --listening --tcp --numeric sport = :{port}")
 
 
 def test_units_run_from_one_release(host):
