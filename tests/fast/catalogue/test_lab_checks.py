@@ -126,6 +126,16 @@ def test_what_stayed_as_it_was_is_said_once() -> None:
     assert "**Tempest skips it: Cinder is not available** (1)" in text
 
 
+def test_one_reason_is_one_group_whatever_class_tempest_says_it_of() -> None:
+    skipped = [
+        {"id": f"tempest.{name}", "outcome": "skipped", "why": f"{name} skipped as swift is not available", "said": ""}
+        for name in ("ObjectTest", "AccountTest")
+    ]
+    survey = {"made": "today", "release": "1", "seconds": 1, "counts": dict.fromkeys(tempest_page.WORDS, 0)}
+    text = page({"tempest": "1", "survey": {**survey, "problem": "", "cannot": skipped}})
+    assert "**Tempest skips it: Swift is not available** (2)" in text
+
+
 def test_a_test_that_is_listed_as_failing_and_passes_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     listed = tmp_path / "cannot.yaml"
     listed.write_text(yaml.safe_dump({"tempest.a": "why", "tempest.b": "why", "elsewhere.*": "why"}))
