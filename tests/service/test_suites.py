@@ -62,6 +62,15 @@ class Unset(unittest.TestCase):
         pass
 
 
+class Left(unittest.TestCase):
+    @classmethod
+    def tearDownClass(cls):
+        raise RuntimeError("an image is left")
+
+    def test_d(self):
+        pass
+
+
 class Elsewhere(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -110,6 +119,8 @@ def test_every_test_has_its_outcome(workspace: Path, tmp_path: Path) -> None:
         "Bad.test_unexpected": "failed",
         "Unset.test_a": "failed",
         "Unset.test_b": "failed",
+        "Left.test_d": "passed",
+        "tearDownClass (some.test_all.Left)": "failed",
         "Elsewhere.test_c": "skipped",
     }
     texts = {case.id.rpartition(".")[2]: case.text for case in found.cases}
