@@ -15,7 +15,7 @@ from labkit.remote import on
 from labkit.topology import Topology
 from scenarios.witness import Seen
 
-REQUESTS = {"full": 10_000, "small": 500}
+REQUESTS = {"full": 10_000, "small": 200}
 """Requests that a run must have been asked at the least, by the laboratory's size."""
 SERVICE_VERSION = {"2025.1": 68, "2025.2": 70, "2026.1": 72, "2026.2": 74}
 """``SERVICE_VERSION`` of nova/objects/service.py of each release."""
