@@ -20,7 +20,7 @@ from underway.core.model.state import (
     PolicyRecord,
     RunRecord,
 )
-from underway.errors import RecordInvalid
+from underway.errors import RecordInvalid, StoreUnavailable
 from underway.records.codec import Outages, decode, decode_or_none
 from underway.records.keys import Keys, RunKeys
 from underway.store.base import ABSENT, Item, Store
@@ -114,6 +114,9 @@ class Look:
             if before is None:
                 items, since = self._everything()
                 listing = self._store.list(self._keys.root, since=since)
+                # a store that answers with what it knew a while ago must not hide a hold behind a newer admission
+                if listing.revision < max((item.revision for item in items), default=0):
+                    raise StoreUnavailable("the store showed an older state than a moment before; look again")
                 items = (*items, *listing.items)
             else:
                 items = listing.items
