@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def underway(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def halted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def halted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The example cluster, whose web2 cannot be restarted; its logs hold what nobody may see."""
     top = tmp_path_factory.mktemp("halted")
     assert underway(top, "init").returncode == 0
@@ -55,7 +56,8 @@ def halted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in (["enrol"], ["plan", "--to", "2.0", "-o", "plan.json"]):
         done = underway(top, *words)
         assert done.returncode == 0, done.stderr
-    return top
+    yield top
+    underway(top, "abort", "--reason", "the test is over")  # a halted run keeps its prober
 
 
 def contents(bundle: Path) -> dict[str, str]:
