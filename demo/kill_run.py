@@ -106,7 +106,7 @@ class Run:
         found: dict[str, list[tuple[int, str]]] = {"coordinator": [(coordinator.pid, "")]}
         for host in HOSTS:
             with contextlib.suppress(OSError, ValueError):
-                noted = json.loads((self.top / "hosts" / host / "runner/work/pass.json").read_text())
+                noted = json.loads((self.top / "hosts" / host / "runner" / "work" / "pass.json").read_text())
                 if started(noted["pid"]) == noted["start"]:
                     found.setdefault("runner", []).append((noted["pid"], host))
                     leader = noted["leader"]

@@ -26,36 +26,20 @@ from underway.records.seen import Seen
 from underway.sim.hosts import SimHost
 from underway.sim.schedule import Result, run_schedule
 from underway.sim.stage import Parts
-from underway.store.base import Item, Listing, Store
+from underway.sim.through import Through
+from underway.store.base import Store
 
 
-class BlindStore:
+class BlindStore(Through):
     """Commits whatever ``blind`` says need not be as it was seen."""
 
     def __init__(self, store: Store, blind: Callable[[str], bool]) -> None:
-        self._store, self._blind = store, blind
-
-    def get(self, key: str) -> Item | None:
-        return self._store.get(key)
-
-    def list(self, prefix: str, since: int = 0) -> Listing:
-        return self._store.list(prefix, since)
+        super().__init__(store)
+        self._blind = blind
 
     def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
         kept = {key: revision for key, revision in expect.items() if not self._blind(key)}
         return self._store.commit(kept, writes)
-
-    def watch(self, prefix: str, since: int, timeout: float) -> int:
-        return self._store.watch(prefix, since, timeout)
-
-    def beat(self, name: str, ttl: float) -> None:
-        self._store.beat(name, ttl)
-
-    def alive(self) -> dict[str, float]:
-        return self._store.alive()
-
-    def close(self) -> None:
-        self._store.close()
 
 
 def store(blind: Callable[[str], bool]) -> Parts:

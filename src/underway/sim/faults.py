@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from underway.errors import StoreUnavailable
+from underway.sim.through import Through
 from underway.sim.world import World
-from underway.store.base import Item, Listing, Store
+from underway.store.base import Listing, Store
 
 
 class Killed(BaseException):
@@ -33,15 +34,12 @@ def _never() -> None:
     """Nothing stops this process."""
 
 
-class FaultyStore:
+class FaultyStore(Through):
     """One process's view of a store that others use as well; ``freeze`` stops the process for a while."""
 
     def __init__(self, store: Store, world: World, trouble: Trouble, freeze: Callable[[], None] = _never) -> None:
-        self._store, self._world, self.trouble, self._freeze = store, world, trouble, freeze
-
-    def get(self, key: str) -> Item | None:
-        """See Store."""
-        return self._store.get(key)
+        super().__init__(store)
+        self._world, self.trouble, self._freeze = world, trouble, freeze
 
     def list(self, prefix: str, since: int = 0) -> Listing:
         """See Store; a stale one says that nothing was written since."""
@@ -71,18 +69,6 @@ class FaultyStore:
         if self.trouble.frozen:
             self._freeze()  # written, not yet acted upon
         return revision
-
-    def watch(self, prefix: str, since: int, timeout: float) -> int:
-        """See Store."""
-        return self._store.watch(prefix, since, timeout)
-
-    def beat(self, name: str, ttl: float) -> None:
-        """See Store."""
-        self._store.beat(name, ttl)
-
-    def alive(self) -> dict[str, float]:
-        """See Store."""
-        return self._store.alive()
 
     def close(self) -> None:
         """The shared store stays open."""

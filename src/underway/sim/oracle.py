@@ -16,8 +16,9 @@ import msgspec
 from underway.core.model.plan import Plan, action_id, split_action
 from underway.core.model.policy import Limit, Policy
 from underway.sim.hosts import Effect
+from underway.sim.through import Through
 from underway.sim.witness import Witness
-from underway.store.base import Item, Listing, Store
+from underway.store.base import Store
 
 HOLDING = ("claimed", "running", "soaking", "failed", "unknown")
 OVER = ("done", "skipped")
@@ -463,38 +464,15 @@ def _value(raw: bytes | None) -> dict[str, Any]:
     return found
 
 
-class JudgedStore:
+class JudgedStore(Through):
     """Stands between everybody and the true store, and tells the oracle of every commit."""
 
     def __init__(self, store: Store, oracle: Oracle) -> None:
-        self._store, self._oracle = store, oracle
-
-    def get(self, key: str) -> Item | None:
-        """See Store."""
-        return self._store.get(key)
-
-    def list(self, prefix: str, since: int = 0) -> Listing:
-        """See Store."""
-        return self._store.list(prefix, since)
+        super().__init__(store)
+        self._oracle = oracle
 
     def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
         """See Store; every commit that succeeds is judged."""
         revision = self._store.commit(expect, writes)
         self._oracle.judge(writes)
         return revision
-
-    def watch(self, prefix: str, since: int, timeout: float) -> int:
-        """See Store."""
-        return self._store.watch(prefix, since, timeout)
-
-    def beat(self, name: str, ttl: float) -> None:
-        """See Store."""
-        self._store.beat(name, ttl)
-
-    def alive(self) -> dict[str, float]:
-        """See Store."""
-        return self._store.alive()
-
-    def close(self) -> None:
-        """See Store."""
-        self._store.close()

@@ -13,7 +13,8 @@ from underway.errors import StoreUnavailable
 from underway.executors.base import Order, ReportKind
 from underway.sim.faults import Killed
 from underway.sim.stage import Parts, Stage
-from underway.store.base import Item, Listing, Store
+from underway.sim.through import Through
+from underway.store.base import Store
 from underway.store.memory import MemoryStore
 
 
@@ -28,15 +29,10 @@ class KilledAt:
         return _Killing(store, self)
 
 
-class _Killing:
+class _Killing(Through):
     def __init__(self, store: Store, at: KilledAt) -> None:
-        self._store, self._at = store, at
-
-    def get(self, key: str) -> Item | None:
-        return self._store.get(key)
-
-    def list(self, prefix: str, since: int = 0) -> Listing:
-        return self._store.list(prefix, since)
+        super().__init__(store)
+        self._at = at
 
     def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
         self._at.commits += 1
@@ -48,18 +44,6 @@ class _Killing:
         if here:
             raise Killed
         return found
-
-    def watch(self, prefix: str, since: int, timeout: float) -> int:
-        return self._store.watch(prefix, since, timeout)
-
-    def beat(self, name: str, ttl: float) -> None:
-        self._store.beat(name, ttl)
-
-    def alive(self) -> dict[str, float]:
-        return self._store.alive()
-
-    def close(self) -> None:
-        self._store.close()
 
 
 def ends(at: KilledAt) -> tuple[dict[str, str], Counter[tuple[str, str, str]], int]:

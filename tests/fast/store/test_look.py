@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 
 from fast.engine.made import RUN, Bench
 from underway.errors import StoreUnavailable
 from underway.records.repository import Repository
+from underway.sim.through import Through
 from underway.store.base import Item, Listing, Store
 
 
-class Lagging:
+class Lagging(Through):
     """A store of which listings since a revision know nothing new while it lags, and ``meanwhile`` writes once."""
 
     def __init__(self, store: Store, meanwhile: Callable[[], object]) -> None:
-        self._store = store
+        super().__init__(store)
         self._meanwhile: Callable[[], object] | None = meanwhile
         self.lags = True
 
@@ -28,21 +29,6 @@ class Lagging:
             write, self._meanwhile = self._meanwhile, None
             write()
         return self._store.get(key)
-
-    def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
-        return self._store.commit(expect, writes)
-
-    def watch(self, prefix: str, since: int, timeout: float) -> int:
-        return self._store.watch(prefix, since, timeout)
-
-    def beat(self, name: str, ttl: float) -> None:
-        self._store.beat(name, ttl)
-
-    def alive(self) -> dict[str, float]:
-        return self._store.alive()
-
-    def close(self) -> None:
-        self._store.close()
 
 
 def test_a_hold_is_not_hidden_behind_a_newer_admission() -> None:
