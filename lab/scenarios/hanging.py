@@ -11,15 +11,17 @@ import time
 
 from scenarios.scene import DONE, HALTED, Scene, main
 
+LOOKS = 45
+"""Seconds after which the operator looks for the first time: long before the work is called unknown."""
+
 
 def story(scene: Scene) -> None:
     """Freeze, look, thaw, go on."""
     upgrade = scene.upgrade()
     upgrade.await_line(" started ", "data/compute/n2:")
-    time.sleep(5)
-    scene.told("Five seconds into its work, n2 hangs.")
+    scene.told("n2 has taken its work, and hangs.")
     scene.lab("freeze", "n2")
-    time.sleep(45)
+    time.sleep(LOOKS)
     scene.told("What status says 45 seconds later:")
     scene.underway("status", good=(0, 1, 4))
     code = upgrade.end()

@@ -1,8 +1,7 @@
-"""A service that is stopped during an upgrade, and an operator who mends what the program halts on."""
+"""What stories with faults have in common: what is stopped, and an operator who mends what the program halts on."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from labkit.errors import LabError
@@ -20,7 +19,6 @@ def stopped_until_asked_for(scene: Scene, unit: str, which: Callable[[Scene], st
     """
     upgrade = scene.upgrade()
     upgrade.await_line(" started ", moment)
-    time.sleep(3)
     host = which(scene)
     scene.told(f"{unit} stops on {host}, and nobody starts it.")
     scene.on(host, f"systemctl stop {unit}")
@@ -41,6 +39,18 @@ def stopped_until_asked_for(scene: Scene, unit: str, which: Callable[[Scene], st
     if not runs(scene, host, unit):
         scene.told(f"The program never needed it. The operator starts {unit} on {host}.")
         scene.on(host, f"systemctl start {unit}")
+
+
+def loses_power(scene: Scene, host: str, told: str) -> None:
+    """Cut a controller's power while its Keystone is stopped; the run must halt, and the operator looks."""
+    upgrade = scene.upgrade()
+    upgrade.await_line(" outage-began ", f"keystone-{host}")
+    scene.told(told)
+    scene.lab("halt", host)
+    code = upgrade.end()
+    scene.expect(code == HALTED, f"the run halted by itself (exit code {code})")
+    scene.told("The operator is woken up, and looks.")
+    scene.underway("status", good=(0, 1, 4))
 
 
 def runs(scene: Scene, host: str, unit: str) -> bool:

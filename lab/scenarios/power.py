@@ -7,22 +7,14 @@ power is back, the host goes on at the step that did not finish.
 from __future__ import annotations
 
 import sys
-import time
 
-from scenarios.scene import DONE, HALTED, Scene, main
+from scenarios.mending import loses_power
+from scenarios.scene import DONE, Scene, main
 
 
 def story(scene: Scene) -> None:
     """Cut, look, boot, retry, go on."""
-    upgrade = scene.upgrade()
-    upgrade.await_line(" started ", "control/controller/c2:")
-    time.sleep(12)
-    scene.told("Twelve seconds into its work, c2 loses its power.")
-    scene.lab("halt", "c2")
-    code = upgrade.end()
-    scene.expect(code == HALTED, f"the run halted by itself (exit code {code})")
-    scene.told("The operator is woken up, and looks.")
-    scene.underway("status", good=(0, 1, 4))
+    loses_power(scene, "c2", "c2 loses its power while its Keystone is stopped.")
     scene.told("The power comes back. c2 boots, its database and its queues join the others.")
     scene.lab("boot", "c2")
     scene.underway("retry", "c2", "--reason", "its power was off; it is back")

@@ -7,24 +7,16 @@ again that the dead one had done, and nothing that was done once for all.
 from __future__ import annotations
 
 import sys
-import time
 
 from labkit import keys
+from scenarios.mending import loses_power
 from scenarios.operator import wheels
-from scenarios.scene import DONE, HALTED, Scene, main
+from scenarios.scene import DONE, Scene, main
 
 
 def story(scene: Scene) -> None:
     """Cut, look, put another machine there, enrol it, say so, go on."""
-    upgrade = scene.upgrade()
-    upgrade.await_line(" started ", "control/controller/c2:")
-    time.sleep(12)
-    scene.told("Twelve seconds into its work, c2 dies.")
-    scene.lab("halt", "c2")
-    code = upgrade.end()
-    scene.expect(code == HALTED, f"the run halted by itself (exit code {code})")
-    scene.told("The operator is woken up, and looks.")
-    scene.underway("status", good=(0, 1, 4))
+    loses_power(scene, "c2", "c2 dies while its Keystone is stopped.")
     scene.told("There is nothing left of c2. Another machine is put there, installed with the old release.")
     scene.lab("renew", "c2")
     scene.told("It has another host key, which the operator has from whoever installed it, and trusts nobody yet.")
