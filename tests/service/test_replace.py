@@ -244,9 +244,11 @@ def test_a_machine_that_was_done_is_replaced_and_counts_as_out(small: Small) -> 
     assert "expand/web/web1 stays done: it was done once for all hosts" in said
     assert "underway enrol" not in said
     small.await_effect("web1-second", "fetch web1")  # takes nothing out of service: it need not wait for web3
-    time.sleep(3)
-    (status,) = (row for row in small.states()["reasons"].items() if row[0] == "web1")
-    assert status[1]["kind"] == "role-limit" and "(web1 replaced, web3 at work)" in status[1]["sentence"], status
+    deadline = time.monotonic() + PATIENCE
+    while (why := small.states()["reasons"]["web1"])["kind"] != "role-limit":
+        assert time.monotonic() < deadline, why
+        time.sleep(0.2)
+    assert "(web1 replaced, web3 at work)" in why["sentence"], why
     (small.top / "machines" / "web3" / "hang").unlink()
     out, _ = upgrade.communicate(timeout=PATIENCE)
     assert upgrade.returncode == 0, out
