@@ -74,11 +74,11 @@ def ready(name: str, target: str, *, naive: bool = False, fresh: bool = True) ->
         yield Hop(here, lab, home, about["release"], target, before, hands)
 
 
-def concluded(hop: Hop, *, faultless: bool = True) -> Result:
+def concluded(hop: Hop, *, faultless: bool = True, quick: bool = False) -> Result:
     """Report the run, which must be done, and judge it.
 
-    ``faultless``: nothing was broken on purpose, so nothing may have failed. Raises ``LabError`` for a run that is
-    not done.
+    ``faultless``: nothing was broken on purpose, so nothing may have failed. ``quick``: as ``judge`` says. Raises
+    ``LabError`` for a run that is not done.
     """
     hop.hands.underway("status", good=(0, 1, 4))
     hop.hands.underway("report")
@@ -86,7 +86,8 @@ def concluded(hop: Hop, *, faultless: bool = True) -> Result:
     if report["verdict"] != "done":
         raise LabError(f"the upgrade did not finish: {report['headline']}; see {hop.home}")
     after = witness.look(hop.here, hop.lab)
-    return kept(hop, report, judge.judge(hop.here, hop.lab, report, hop.before, after, hop.target, faultless=faultless))
+    found = judge.judge(hop.here, hop.lab, report, hop.before, after, hop.target, faultless=faultless, quick=quick)
+    return kept(hop, report, found)
 
 
 def kept(hop: Hop, report: dict[str, Any], found: list[Verdict]) -> Result:
@@ -101,7 +102,7 @@ def upgrade(name: str, target: str, *, naive: bool, fresh: bool = True) -> Resul
     """The whole of an upgrade that nobody disturbs."""
     with ready(name, target, naive=naive, fresh=fresh) as hop:
         hop.hands.underway("upgrade", "plan.json", "--yes", "--plain", good=(0, 1, 4))
-        return concluded(hop)
+        return concluded(hop, quick=naive)
 
 
 def main(name: str, what: str, *, naive: bool) -> int:

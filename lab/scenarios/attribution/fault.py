@@ -25,7 +25,7 @@ class At:
     task: str
 
     def __str__(self) -> str:
-        return f"{self.host}: “{self.step}”, task “{self.task}”"
+        return f"{self.host}: {self.service} “{self.step}”, task “{self.task}”"
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,7 @@ def _one(outage: Outage, index: _Index, probe: Probe | None, needs: Mapping[str,
         return replace(outage, attribution="unattributed", causes=())
     best = max(rank for rank, _ in ranks.values())
     causes = [
-        (_began(outage, found), _cause(outage, action, found))
+        (_began(outage, [span for _, span in found]), _cause(outage, action, found))
         for action, (rank, found) in ranks.items()
         if rank == best
     ]
@@ -251,17 +251,20 @@ def _one(outage: Outage, index: _Index, probe: Probe | None, needs: Mapping[str,
 
 def _ranks(
     outage: Outage, found: Iterable[WorkSpan], required: frozenset[str]
-) -> dict[str, tuple[int, list[WorkSpan]]]:
-    """Per action: how well it fits (the best of its spans), and its spans. A back-end's leave out unrelated ones."""
-    ranks: dict[str, tuple[int, list[WorkSpan]]] = {}
+) -> dict[str, tuple[int, list[tuple[int, WorkSpan]]]]:
+    """Per action: how well it fits (the best of its spans), and its spans, each with how well that one does.
+
+    A back-end's leave out unrelated ones.
+    """
+    ranks: dict[str, tuple[int, list[tuple[int, WorkSpan]]]] = {}
     for span in found:
         known, own = ranks.setdefault(span.action, (0, []))
-        own.append(span)
         same = bool(outage.service) and span.service == outage.service
         if outage.host and outage.host in (span.target, span.host):
             rank = 4 if same else 3
         else:
             rank = 2 if same else 1 if span.service in required else 0
+        own.append((rank, span))
         ranks[span.action] = (max(known, rank), own)
     return {action: entry for action, entry in ranks.items() if entry[0] or not outage.host}
 
@@ -272,23 +275,26 @@ def _began(outage: Outage, found: Sequence[WorkSpan]) -> tuple[int, float]:
     return (0 if first <= outage.start else 1, first)
 
 
-def _cause(outage: Outage, action: str, found: Sequence[WorkSpan]) -> Cause:
+def _cause(outage: Outage, action: str, found: Sequence[tuple[int, WorkSpan]]) -> Cause:
     low = outage.start - outage.resolution
 
-    def fit(span: WorkSpan) -> tuple[int, float, float]:
+    def fit(entry: tuple[int, WorkSpan]) -> tuple[bool, int, int, float, float]:
+        rank, span = entry
         share = min(span.end, outage.start) - max(span.start, low)
-        depth = 2 if span.task else 1 if span.step else 0
-        # At work while it can have begun; then the most precise; then the largest share, the earlier of equals.
-        return (depth if share >= 0 else depth - 3, share, -span.start)
+        # a task outside of any step is the program's own (a guard, a pause): it says no more than the action does
+        depth = 0 if not span.step else 2 if span.task else 1
+        # At work while it can have begun; then of the service that fits best, where a pass does several; then the
+        # most precise; then the largest share, the earlier of equals.
+        return (share >= 0, rank if depth else 0, depth, share, -span.start)
 
-    named = max(found, key=fit)
-    clipped = ((max(span.start, outage.start), min(span.end, outage.end)) for span in found)
+    _, named = max(found, key=fit)
+    clipped = ((max(span.start, outage.start), min(span.end, outage.end)) for _, span in found)
     return Cause(
         action=action,
         host=named.target,
         service=named.service,
         step=named.step,
-        task=named.task,
+        task=named.task if named.step else "",
         overlap=round(union((start, end) for start, end in clipped if end > start), 6),
     )
 

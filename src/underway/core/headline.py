@@ -90,8 +90,8 @@ def cause_sentence(attribution: Attribution, causes: Sequence[CauseRow]) -> str:
         return "unattributed: nothing was at work that could have caused it"
     told = []
     for cause in causes:
-        parts = [f"“{cause.step}”" if cause.step else "", f"task “{cause.task}”" if cause.task else ""]
-        told.append(clean(f"{cause.host}: " + (", ".join(part for part in parts if part) or cause.action)))
+        parts = [f"{cause.service} “{cause.step}”" if cause.step else "", f"task “{cause.task}”" if cause.task else ""]
+        told.append(clean(f"{cause.host}: " + (", ".join(part for part in parts if part).lstrip() or cause.action)))
     return told[0] if attribution == "caused" and len(told) == 1 else "shared: " + "; ".join(told)
 
 

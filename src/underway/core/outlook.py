@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from underway.core import words
 from underway.core.availability import Stats
+from underway.core.bouts import bouts
 from underway.core.model.decision import Decision
 from underway.core.model.plan import Plan, action_id, split_action
 from underway.core.model.policy import Policy
@@ -126,6 +127,8 @@ class Outlook:
 def outlook(plan: Plan, snapshot: Snapshot, decision: Decision, extras: Extras | None, now: float) -> Outlook:
     """How the run stands at ``now`` (Unix seconds)."""
     extras = extras or Extras()
+    # as the report counts them, so that the two never tell of different numbers
+    extras = replace(extras, outages=[bout.outage for bout in bouts(extras.outages, plan.probes)])
     states = host_states(plan, snapshot)
     hosts: dict[HostState, int] = {}
     for state in states.values():

@@ -126,6 +126,26 @@ def test_the_step_and_task_are_those_in_which_it_began() -> None:
     assert (found.causes[0].step, found.causes[0].task) == ("", "")
 
 
+def test_of_the_steps_of_a_pass_the_one_of_the_service_is_named() -> None:
+    glance = WorkSpan(4.9, 5.5, "control/p/c1", "c1", "c1", "glance", "restart", "stop")
+    keystone = work(4, 4.99, "c1", step="restart", task="wait")
+    for found in ([glance, keystone], [keystone, glance]):
+        (told,) = attribute([outage(5, 6)], found, PROBES)
+        assert (told.causes[0].service, told.causes[0].task) == ("keystone", "wait")
+
+
+def test_a_task_outside_of_any_step_is_not_named() -> None:
+    """The program's own guard before the first step: an operator would look for it in vain."""
+    whole = WorkSpan(4, 9, "control/p/c1", "c1", "c1")
+    guard = WorkSpan(
+        4.2, 5.5, "control/p/c1", "c1", "c1", "", "", "Go on only if hosts before this one have not failed"
+    )
+    (told,) = attribute([outage(5, 7)], [whole, guard, work(5.5, 9, "c1")], PROBES)
+    assert (told.attribution, told.causes[0].step, told.causes[0].task) == ("caused", "", "")
+    (told,) = attribute([outage(5, 7)], [guard], PROBES)
+    assert (told.causes[0].action, told.causes[0].task) == ("control/p/c1", "")
+
+
 def test_what_a_service_needs_indirectly_and_in_a_circle() -> None:
     assert closure({"a": ("b",), "b": ("c",), "c": ("a",)}, "a") == {"a", "b", "c"}
     assert closure({}, "a") == frozenset()

@@ -140,6 +140,16 @@ def test_outages_so_far_and_what_nobody_observed() -> None:
     assert "no prober is at work" in status(made, Extras(prober=False))
 
 
+def test_outages_are_counted_as_the_report_counts_them() -> None:
+    made = keystone_run(broken=True)
+    first = replace(made.outages[0], open=False)
+    flapping = [replace(first, start=first.start + at, end=first.start + at + 0.2) for at in (0, 0.5, 1.0)]
+    made.outages = [*flapping, *made.outages[1:]]
+    users = [row for row in made.summary().outages if not row.host]
+    assert len(users) < len([outage for outage in made.outages if not outage.host])
+    assert f"{len(users)} outages that ended" in status(made, seen_by_probes(made))
+
+
 def test_the_machine_form_leaves_nothing_out() -> None:
     made = fleet_run(until=1720)
     seen = snapshot(made)

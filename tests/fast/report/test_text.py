@@ -15,10 +15,10 @@ run r-2026-11-21-0900 from 2026-11-21 09:00:00 UTC, 1 min 34 s, not over
 controller: 1 of 3 hosts out at once at most (limit 1)
 
 Outages
-  O1 09:01:25.3 token 1.2 s ± 100 ms, 12 bad answers; ctrl2: “turn the link”,
-    task “Restart keystone”
-  O2 09:01:25.4 projects 1.0 s ± 100 ms, 10 bad answers; ctrl2: “turn the link”,
-    task “Restart keystone”
+  O1 09:01:25.3 token 1.2 s ± 100 ms, 12 bad answers; ctrl2: keystone “turn the
+    link”, task “Restart keystone”
+  O2 09:01:25.4 projects 1.0 s ± 100 ms, 10 bad answers; ctrl2: keystone “turn
+    the link”, task “Restart keystone”
   2 intervals in which one back-end did not answer its own probe
 
 Hosts
