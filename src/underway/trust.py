@@ -10,6 +10,7 @@ A key id is a name that its sender chose. Distinct signers are told apart by the
 from __future__ import annotations
 
 import binascii
+import hashlib
 import json
 import os
 import stat
@@ -150,6 +151,17 @@ def trusted_keys(documents: Sequence[Mapping[str, Any]], use: Use) -> list[Publi
     return list(found.values())
 
 
+def host_key(public: str) -> PublicKey:
+    """A host's own key, from its 64 hexadecimal digits: what the host says is signed with it, nothing else is.
+
+    Raises ``NotTrusted`` for anything else.
+    """
+    if len(public) != _PUBLIC_HEX or not _is_hex(public):
+        raise NotTrusted(f"expected a public key of {_PUBLIC_HEX} hex digits, found {public[:80]!r}")
+    name = hashlib.sha256(bytes.fromhex(public)).hexdigest()
+    return PublicKey(name, "ed25519", "ed25519", {"public": public.lower()})
+
+
 def _public(signer: Signer, use: Use) -> dict[str, Any]:
     return {"keyid": signer.public_key.keyid, "use": use, **signer.public_key.to_dict()}
 
@@ -240,6 +252,6 @@ def _short(keyid: str) -> str:
 
 
 __all__ = [
-    "USES", "PublicKey", "Signer", "Use", "cosign", "create_keys", "load_signer", "public_keys", "sign", "trusted_keys",
-    "verify",
+    "USES", "PublicKey", "Signer", "Use", "cosign", "create_keys", "host_key", "load_signer", "public_keys", "sign",
+    "trusted_keys", "verify",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The side of a host that fetches its work: the link to a coordinator's mail, and what is done with an order."""
+"""The part of Underway for hosts that ask by themselves, and the drivers for Consul and etcd."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class Group(Value, frozen=True, kw_only=True):
 class Host(Value, frozen=True, kw_only=True):
     """One machine, in exactly one role, in at most one failure domain of each kind.
 
-    ``connection``: ``ssh`` (the coordinator carries the work over SSH) or ``local`` (the runner is
-    started on this machine, in ``directory``). ``release`` is set where a host is known to differ from
+    ``connection``: ``ssh`` (the coordinator carries the work over SSH), ``agent`` (the host's agent fetches it) or
+    ``local`` (the runner is started on this machine, in ``directory``). ``release`` is set where a host is known to differ from
     the cluster's. ``ansible``: where the pass's Ansible runs: on the ``host`` itself (default), or on the
     ``coordinator`` for a host that cannot have ansible-core.
     """
@@ -47,7 +47,7 @@ class Host(Value, frozen=True, kw_only=True):
     port: int = 22
     user: str = ""
     domain: str = ""
-    connection: Literal["ssh", "local"] = "ssh"
+    connection: Literal["ssh", "agent", "local"] = "ssh"
     ansible: Literal["host", "coordinator"] = "host"
     python: str = ""  # the interpreter of the runner's environment on the host; empty: the default place
     directory: str = ""  # where the runner keeps its journal and lock; empty: the default place
