@@ -254,8 +254,12 @@ PROGRAMS: dict[str, Consul | Etcd] = {"consul": Consul(), "etcd": Etcd()}
 
 
 def server_pair(authority: Authority, name: str, address: str) -> Pair:
-    """A server's pair; Consul wants its servers to have the name of their data centre as well."""
-    return authority.issue(name, [address], ["server.dc1.consul"])
+    """A server's pair.
+
+    Consul wants its servers to have the name of their data centre as well; etcd, the address that its peers'
+    connections come from, which on loopback is always this one.
+    """
+    return authority.issue(name, [address, "127.0.0.1"], ["server.dc1.consul"])
 
 
 def client_pair(authority: Authority, name: str = "client") -> Pair:
