@@ -159,7 +159,7 @@ def a_conflict_writes_nothing(place: Place) -> None:
 def a_conflict_names_the_first_key_that_differs(place: Place) -> None:
     store = place.open()
     first = store.commit({}, {"a": b"1", "b": b"1", "c": b"1"})
-    assert raises_conflict(store, {"c": first, "b": 99, "a": 98}, {"x": b""}).key == "b"
+    assert raises_conflict(store, {"c": first, "b": first + 9, "a": first + 8}, {"x": b""}).key == "b"
 
 
 @check
@@ -381,7 +381,7 @@ def contents_outlive_all_handles(place: Place) -> None:
     store.close()
     again = place.open()
     assert [(item.key, item.revision) for item in again.list("").items] == [("b", first)]
-    assert again.commit({}, {"c": b""}) == second + 1
+    assert again.commit({}, {"c": b""}) > second
 
 
 def add(store: Store, key: str, times: int) -> None:
@@ -408,7 +408,7 @@ def threads_lose_no_update(place: Place) -> None:
     for key in ("n", "n-copy"):
         item = own.get(key)
         assert item is not None and item.value == b"100"
-    assert own.list("").revision == 100
+    assert own.list("").revision >= 100
 
 
 @check
@@ -457,8 +457,8 @@ PREFIXES = st.sampled_from(["", "a", "p", "p/", "p/c", "zz"])
 VALUES = st.one_of(st.none(), st.binary(max_size=8))
 
 
-def model_machine(open_place: Callable[[], Place]) -> type[RuleBasedStateMachine]:
-    """A state machine over two handles of a place, against a dictionary."""
+def model_machine(open_place: Callable[[], Place], examples: int = 40) -> type[RuleBasedStateMachine]:
+    """A state machine over two handles of a place, against a dictionary; ``examples`` sequences of 25 steps."""
 
     class Machine(RuleBasedStateMachine):
         revisions = Bundle("revisions")
@@ -468,8 +468,7 @@ def model_machine(open_place: Callable[[], Place]) -> type[RuleBasedStateMachine
             place = open_place()
             self.handles = [place.open(), place.open()]
             self.model: dict[str, tuple[bytes, int]] = {}
-            self.history: list[dict[str, tuple[bytes, int]]] = [{}]
-            self.touched: list[set[str]] = [set()]
+            self.touched: list[tuple[int, set[str]]] = [(0, set())]  # commits: revision, keys
 
         @initialize(target=revisions)
         def begin(self) -> int:
@@ -477,7 +476,7 @@ def model_machine(open_place: Callable[[], Place]) -> type[RuleBasedStateMachine
 
         @property
         def revision(self) -> int:
-            return len(self.history) - 1
+            return self.touched[-1][0]
 
         @rule(
             target=revisions,
@@ -494,15 +493,16 @@ def model_machine(open_place: Callable[[], Place]) -> type[RuleBasedStateMachine
                 assert raises_conflict(self.handles[handle], expect, writes).key == bad[0]
                 return self.revision
             found = self.handles[handle].commit(expect, writes)
-            if writes:
-                for key, value in writes.items():
-                    if value is None:
-                        self.model.pop(key, None)
-                    else:
-                        self.model[key] = (value, found)
-                self.history.append(dict(self.model))
-                self.touched.append(set(writes))
-            assert found == self.revision
+            if not writes:
+                assert found == self.revision
+                return found
+            assert found > self.revision
+            for key, value in writes.items():
+                if value is None:
+                    self.model.pop(key, None)
+                else:
+                    self.model[key] = (value, found)
+            self.touched.append((found, set(writes)))
             return found
 
         @rule(handle=st.integers(0, 1), key=KEYS)
@@ -523,7 +523,7 @@ def model_machine(open_place: Callable[[], Place]) -> type[RuleBasedStateMachine
         @rule(handle=st.integers(0, 1), prefix=PREFIXES, since=revisions)
         def watch(self, handle: int, prefix: str, since: int) -> None:
             # A wake-up may come without cause, but must not be missing where there is one.
-            due = any(key.startswith(prefix) for keys in self.touched[since + 1 :] for key in keys)
+            due = any(key.startswith(prefix) for revision, keys in self.touched if revision > since for key in keys)
             if due:
                 began = time.monotonic()
                 assert since < self.handles[handle].watch(prefix, since, 30.0) <= self.revision
@@ -537,5 +537,5 @@ def model_machine(open_place: Callable[[], Place]) -> type[RuleBasedStateMachine
             for store in self.handles:
                 store.close()
 
-    Machine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    Machine.TestCase.settings = settings(max_examples=examples, stateful_step_count=25, deadline=None)
     return Machine

@@ -2,7 +2,7 @@
 
 Assumptions that every back-end must meet (``tests/contract_store.py`` is the suite):
 
-1. One counter of revisions for the whole store; it grows by every commit and never goes back.
+1. One counter of revisions for the whole store; it grows by every commit (by how much is not said) and never goes back.
 2. ``commit`` is atomic over all its keys and durable when it returns; of two commits that expect the same
    revision of a key, at most one succeeds.
 3. ``get`` and ``list`` are linearizable: they see every commit that returned before they were called.
@@ -19,9 +19,13 @@ from typing import Protocol, runtime_checkable
 ABSENT = 0
 """The revision of a key that does not exist."""
 
-MAX_VALUE = 512 * 1024
-MAX_KEYS = 128
-"""Limits of one commit that hold on every back-end; more is refused with ``StoreError``."""
+MAX_VALUE = 288 * 1024
+MAX_KEYS = 60
+"""Limits of one commit that hold on every back-end; more is refused with ``StoreError``.
+
+Consul sets them: 64 operations, of which a commit's own book-keeping takes 3, and requests of 512 KiB, in which values
+are base64 (a third more) beside the keys and their list.
+"""
 
 
 @dataclass(frozen=True, slots=True)

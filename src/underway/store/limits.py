@@ -30,12 +30,14 @@ def check_prefix(prefix: str) -> None:
 def check_commit(expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> None:
     """Refuse a commit that some back-end could not do, before anything is sent.
 
-    At most ``MAX_KEYS`` different keys in ``expect`` and ``writes`` together, and at most ``MAX_VALUE`` bytes in all
-    values together (Consul bounds the whole request, not the single value). Raises ``StoreError``.
+    At most ``MAX_KEYS`` different keys in ``expect`` and ``writes`` together, one that is compared and deleted counted
+    twice (Consul needs two operations for it), and at most ``MAX_VALUE`` bytes in all values together (Consul bounds
+    the whole request, not the single value). Raises ``StoreError``.
     """
     keys = expect.keys() | writes.keys()
-    if len(keys) > MAX_KEYS:
-        raise StoreError(f"a commit of {len(keys)} keys: expected at most {MAX_KEYS} (split it)")
+    count = len(keys) + sum(1 for key, value in writes.items() if value is None and expect.get(key))
+    if count > MAX_KEYS:
+        raise StoreError(f"a commit of {count} keys: expected at most {MAX_KEYS} (split it)")
     for key in keys:
         check_key(key)
     size = 0

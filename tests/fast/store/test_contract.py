@@ -13,7 +13,9 @@ from contract_store import CHECKS, Check, Place, model_machine, name_of
 from underway.errors import Conflict
 from underway.store.base import ABSENT, Item, Listing, Store
 from underway.store.memory import MemoryStore
+from underway.store.served import ServedStore
 from underway.store.sqlite import SqliteStore
+from underway_agent.kv.memory import MemoryKv, MemoryServer
 
 # Made for the test, so not worth a reserve; the free space of the machine that runs the tests is its own affair.
 LEAN = "min_free=0, ballast=0"
@@ -38,10 +40,25 @@ def sqlite_place(home: Path, stack: ExitStack) -> Place:
     return Place(open=connect, child=child, durable=True)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+def served_place(stack: ExitStack) -> Place:
+    """A store in a key-value server that is in memory: what Consul's and etcd's stores have in common."""
+    server = MemoryServer()
+
+    def connect() -> Store:
+        store = ServedStore(MemoryKv(server), "root")
+        stack.callback(store.close)
+        return store
+
+    return Place(open=connect)
+
+
+@pytest.fixture(params=["memory", "sqlite", "served"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with ExitStack() as stack:
-        yield memory_place() if request.param == "memory" else sqlite_place(tmp_path, stack)
+        if request.param == "memory":
+            yield memory_place()
+        else:
+            yield sqlite_place(tmp_path, stack) if request.param == "sqlite" else served_place(stack)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
@@ -66,6 +83,7 @@ def fresh_sqlite_place() -> Place:
 
 
 TestMemoryModel = model_machine(memory_place).TestCase
+TestServedModel = model_machine(lambda: served_place(ExitStack())).TestCase
 TestSqliteModel = model_machine(fresh_sqlite_place).TestCase
 
 

@@ -26,14 +26,18 @@ from underway.records.repository import PIECE, Repository
 from underway.records.seen import Seen
 from underway.store.base import MAX_KEYS, MAX_VALUE, Item, Listing, Store
 from underway.store.memory import MemoryStore
+from underway.store.served import ServedStore
 from underway.store.sqlite import SqliteStore
+from underway_agent.kv.memory import MemoryKv, MemoryServer
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "served"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     made: Store = MemoryStore()
     if request.param == "sqlite":
         made = SqliteStore(tmp_path / "state.db", min_free=0, ballast=0)
+    if request.param == "served":
+        made = ServedStore(MemoryKv(MemoryServer()), "prod")
     yield made
     made.close()
 
@@ -475,7 +479,7 @@ def test_a_large_decision_is_written_in_pieces_each_fenced(store: Store) -> None
     seen = repository.snapshot("r1")
     hosts = [f"h{number}" for number in range(200)]
     repository.commit(grant(seen, *hosts), seen)
-    assert len(counting.sizes) == 4 and max(counting.sizes) <= MAX_KEYS
+    assert len(counting.sizes) == 8 and max(counting.sizes) <= MAX_KEYS
     now = repository.snapshot("r1")
     assert [now.actions[action_of(host)].token for host in hosts] == [seen.token(index) for index in range(200)]
     assert now.serial == seen.token(199)
@@ -645,9 +649,9 @@ def test_a_record_that_cannot_be_read_stops_the_look_and_is_named(key: str, valu
 
 def test_events_are_paged_and_told_by_run(store: Store) -> None:
     repository = started(store)
-    for _ in range(21):
+    for _ in range(63):
         seen = repository.snapshot("r1")
-        repository.commit(Change("r1", tuple(event(text=str(number)) for number in range(99))), seen)
+        repository.commit(Change("r1", tuple(event(text=str(number)) for number in range(33))), seen)
     repository.commit(hold("h1"))
     everything = repository.events()
     assert [entry.seq for entry in everything] == list(range(1, 2082))
