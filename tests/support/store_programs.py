@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from support.certificates import Authority, Pair
 
 BINARIES = Path(__file__).parents[2] / ".servers" / "bin"
 """Where ``scripts/servers`` puts them."""
+
+DISK = "disk"
+"""The directory of a member that its data are in; a test may mount something there."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,15 @@ class Program(Protocol):
     def request(self, endpoint: str, access: Access, method: str, path: str, body: bytes, patience: float) -> Answer:
         """One request as the one who may do everything. Raises ``NoAnswer``."""
 
+    def put(self, key: str, value: bytes) -> tuple[str, str, bytes]:
+        """Method, path and body of a write."""
+
+    def get(self, key: str) -> tuple[str, str, bytes]:
+        """Method, path and body of a linearizable read."""
+
+    def got(self, answer: Answer) -> bytes | None:
+        """The value that the answer to ``get`` holds. Raises ``NoAnswer`` for any answer but a value or none."""
+
     def ready(self, endpoint: str, access: Access) -> bool:
         """Whether this member answers a linearizable read."""
 
@@ -123,7 +136,7 @@ class Consul:
             "server": True,
             "bootstrap_expect": len(members),
             "node_name": member.name,
-            "data_dir": str(member.directory / "data"),
+            "data_dir": str(member.directory / DISK / "data"),
             "bind_addr": member.address,
             "client_addr": member.address,
             "retry_join": [each.address for each in members if each != member],
@@ -158,9 +171,20 @@ class Consul:
         headers = {"X-Consul-Token": access.token} if access.token else {}
         return ask(endpoint, method, path, body, access=access, headers=headers, patience=patience)
 
+    def put(self, key: str, value: bytes) -> tuple[str, str, bytes]:
+        return "PUT", f"/v1/kv/{quote(key)}", value
+
+    def get(self, key: str) -> tuple[str, str, bytes]:
+        return "GET", f"/v1/kv/{quote(key)}?consistent&raw", b""
+
+    def got(self, answer: Answer) -> bytes | None:
+        if answer.status not in (200, 404):
+            raise NoAnswer(f"{answer.status} {answer.body!r}")
+        return answer.body if answer.status == 200 else None
+
     def ready(self, endpoint: str, access: Access) -> bool:
         with contextlib.suppress(NoAnswer):
-            status = self.request(endpoint, access, "GET", "/v1/kv/none?consistent", b"", 5.0).status
+            status = self.request(endpoint, access, *self.get("none"), 5.0).status
             return status == 404 or (status == 403 and not access.token)  # 403: ACLs are on, and nobody has a token yet
         return False
 
@@ -184,7 +208,7 @@ class Etcd:
         scheme = "https" if member.pair else "http"
         words = {
             "name": member.name,
-            "data-dir": str(member.directory / "data"),
+            "data-dir": str(member.directory / DISK / "data"),
             "listen-client-urls": self.endpoint(member),
             "advertise-client-urls": self.endpoint(member),
             "listen-peer-urls": f"{scheme}://{member.address}:2380",
@@ -236,10 +260,21 @@ class Etcd:
             headers["Authorization"] = answer.json()["token"]
         return ask(endpoint, method, path, body, access=access, headers=headers, patience=patience)
 
+    def put(self, key: str, value: bytes) -> tuple[str, str, bytes]:
+        return "POST", "/v3/kv/put", json.dumps({"key": _base64(key.encode()), "value": _base64(value)}).encode()
+
+    def get(self, key: str) -> tuple[str, str, bytes]:
+        return "POST", "/v3/kv/range", json.dumps({"key": _base64(key.encode())}).encode()
+
+    def got(self, answer: Answer) -> bytes | None:
+        if answer.status != 200:
+            raise NoAnswer(f"{answer.status} {answer.body!r}")
+        found = answer.json().get("kvs", [])
+        return base64.b64decode(found[0].get("value", "")) if found else None
+
     def ready(self, endpoint: str, access: Access) -> bool:
-        content = json.dumps({"key": base64.b64encode(b"none").decode()}).encode()
         with contextlib.suppress(NoAnswer):
-            return self.request(endpoint, access, "POST", "/v3/kv/range", content, 5.0).status == 200
+            return self.request(endpoint, access, *self.get("none"), 5.0).status == 200
         return False
 
     def leads(self, endpoint: str, access: Access) -> tuple[int, bool]:
@@ -248,6 +283,10 @@ class Etcd:
             raise NoAnswer(f"{endpoint}: {answer.status} {answer.body!r}")
         status = answer.json()
         return int(status.get("raftTerm", 0)), status.get("leader") == status["header"]["member_id"]
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
 
 
 PROGRAMS: dict[str, Consul | Etcd] = {"consul": Consul(), "etcd": Etcd()}

@@ -14,10 +14,8 @@ the kernel ends them where the process of the test is killed (``PR_SET_PDEATHSIG
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,12 +24,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from support.certificates import Authority
+from support.spawning import UNTIL_DEATH, need_spawning, spawn
 from support.store_programs import (
     BINARIES,
+    DISK,
     PROGRAMS,
     Access,
     Answer,
@@ -48,16 +49,12 @@ KINDS = tuple(PROGRAMS)
 PATIENCE = 120.0
 """Seconds for what takes two on a machine with nothing else to do."""
 
-_spawner = concurrent.futures.ThreadPoolExecutor(1, "servers")
-"""Starts all servers: the kernel ends a child with the *thread* that started it, and this one lasts."""
-
 
 def need(kind: str) -> None:
     """Skip the test, loudly, where a server of ``kind`` cannot be started."""
     if not (BINARIES / kind).exists():
         pytest.skip(f"NOT RUN: no {kind} in .servers/bin; scripts/servers fetches it, or says why it cannot")
-    if shutil.which("setpriv") is None:
-        pytest.skip("NOT RUN: no setpriv (util-linux): servers would outlive a killed test")
+    need_spawning()
 
 
 def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE, why: Callable[[], str] = str) -> None:
@@ -70,16 +67,40 @@ def until(condition: Callable[[], bool], what: str, patience: float = PATIENCE, 
         pause = min(pause * 1.5, 1.0)
 
 
+class Site(Protocol):
+    """Where a server runs: this machine (``Loopback``), or a host of ``support.netspaces``."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def enter(self) -> tuple[str, ...]:
+        """The words before a command that runs it there."""
+
+    def around(self) -> contextlib.AbstractContextManager[None]:
+        """What this thread connects in here comes from there."""
+
+
+@dataclass(frozen=True)
+class Loopback:
+    """An address of 127.0.0.0/8."""
+
+    address: str
+    enter: tuple[str, ...] = ()
+
+    def around(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
 @dataclass
 class StoreServer:
-    """One server. ``enter`` is the command that leads to where it runs, ``around`` goes there with this thread."""
+    """One server."""
 
     member: Member
     program: Consul | Etcd
     command: list[str]
     cluster: StoreCluster
-    enter: tuple[str, ...] = ()
-    around: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+    site: Site
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -103,14 +124,8 @@ class StoreServer:
     def start(self) -> None:
         """Start it with the data it has; ``cluster.wait_ready()`` waits until it answers."""
         assert not self.running, f"{self.name} runs already"
-        self.process = _spawner.submit(self._start).result()
-
-    def _start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as out:
-            return subprocess.Popen(
-                [*self.enter, "setpriv", "--pdeathsig", "KILL", *self.command],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-            )  # fmt: skip
+            self.process = spawn([*self.site.enter, *UNTIL_DEATH, *self.command], stdout=out)
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
@@ -144,19 +159,32 @@ class StoreServer:
         assert self.process is not None and self.running, f"{self.name} does not run:\n{self.last_words()}"
         self.process.send_signal(number)
 
-    def request(self, method: str, path: str, body: bytes = b"", patience: float = 10.0) -> Answer:
-        """One plain request to this server as the one who may do everything. Raises ``NoAnswer``."""
-        with self.around():
+    def request(
+        self, method: str, path: str, body: bytes = b"", *, at: Site | None = None, patience: float = 10.0
+    ) -> Answer:
+        """One plain request to this server as the one who may do everything, from where it runs or from ``at``.
+
+        Raises ``NoAnswer``.
+        """
+        with (at or self.site).around():
             return self.program.request(self.endpoint, self.cluster.access, method, path, body, patience)
+
+    def put(self, key: str, value: bytes, *, at: Site | None = None, patience: float = 10.0) -> bool:
+        """Write through this server; False if it refuses. Raises ``NoAnswer``: it may be written or not."""
+        return self.request(*self.program.put(key, value), at=at, patience=patience).status == 200
+
+    def get(self, key: str, *, at: Site | None = None, patience: float = 10.0) -> bytes | None:
+        """A linearizable read through this server; None if there is no such key. Raises ``NoAnswer``."""
+        return self.program.got(self.request(*self.program.get(key), at=at, patience=patience))
 
     def ready(self) -> bool:
         """Whether it answers a read that needs a majority."""
-        with self.around():
+        with self.site.around():
             return self.program.ready(self.endpoint, self.cluster.access)
 
     def leads(self) -> tuple[int, bool]:
         """Its term and whether it holds itself for the leader; (-1, False) if it does not answer."""
-        with contextlib.suppress(NoAnswer), self.around():
+        with contextlib.suppress(NoAnswer), self.site.around():
             return self.program.leads(self.endpoint, self.cluster.access)
         return -1, False
 
@@ -233,21 +261,13 @@ def store_cluster(
     """
     need(kind)
     with contextlib.closing(StoreCluster(kind)) as cluster:
-        sites = [Site(address) for address in loopback_addresses(count)]
-        build(cluster, sites, directory / f"{kind}-servers", tls=tls, auth=auth, options=options)
+        sites = [Loopback(address) for address in loopback_addresses(count)]
+        lay_out(cluster, sites, directory / f"{kind}-servers", tls=tls, auth=auth, options=options)
+        begin(cluster, auth=auth)
         yield cluster
 
 
-@dataclass(frozen=True)
-class Site:
-    """Where a server runs: its address, and the way there (see ``StoreServer``)."""
-
-    address: str
-    enter: tuple[str, ...] = ()
-    around: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
-
-
-def build(
+def lay_out(
     cluster: StoreCluster,
     sites: Sequence[Site],
     directory: Path,
@@ -256,20 +276,20 @@ def build(
     auth: bool,
     options: Sequence[str],
 ) -> None:
-    """Put a server at each site, start them, and wait until they answer."""
+    """Put a server at each site, with its files."""
     program = PROGRAMS[cluster.kind]
     directory.mkdir(parents=True)
     authority = Authority(directory / "certificates") if tls else None
     members = []
     for number, site in enumerate(sites, 1):
         home = directory / f"s{number}"
-        home.mkdir()
+        (home / DISK).mkdir(parents=True)
         pair = server_pair(authority, f"s{number}", site.address) if authority else None
         members.append(Member(f"s{number}", site.address, home, pair))
     ca = authority.ca if authority else None
     for member, site in zip(members, sites, strict=True):
         command = [*program.command(member, members, auth=auth, ca=ca), *options]
-        cluster.servers.append(StoreServer(member, program, command, cluster, site.enter, site.around))
+        cluster.servers.append(StoreServer(member, program, command, cluster, site))
     client = client_pair(authority) if authority else None
     cluster.access = Access(
         tuple(server.endpoint for server in cluster.servers),
@@ -277,6 +297,10 @@ def build(
         client.certificate if client else None,
         client.key if client else None,
     )
+
+
+def begin(cluster: StoreCluster, *, auth: bool) -> None:
+    """Start all, wait until they answer, and turn tokens or users on."""
     for server in cluster.servers:
         server.start()
     cluster.wait_ready()
@@ -290,7 +314,7 @@ def _grant(cluster: StoreCluster) -> None:
 
     def granted() -> bool:
         try:
-            with cluster.servers[0].around():
+            with cluster.servers[0].site.around():
                 cluster.access = cluster.servers[0].program.grant(cluster.access)
         except NoAnswer as error:
             last.append(str(error))
