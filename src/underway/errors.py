@@ -14,6 +14,7 @@
     │   └── AlreadyRunning        kind="already-running"  exit 3   another run holds the cluster
     ├── StoreError                kind="store"            exit 5
     │   ├── Conflict              kind="conflict"         exit 5   somebody wrote first: look again
+    │   │   └── Superseded        kind="superseded"       exit 5   another coordinator leads by now
     │   ├── StoreUnavailable      kind="store-unavailable" exit 5  outcome of a write may be unknown
     │   ├── StoreFull             kind="store-full"       exit 5
     │   └── RecordInvalid         kind="record-invalid"   exit 5   unknown schema or field in a record
@@ -187,6 +188,12 @@ class Conflict(StoreError):
     def __init__(self, key: str, expected: int, found: int) -> None:
         self.key, self.expected, self.found = key, expected, found
         super().__init__(f"{key}: expected revision {expected}, found {found}")
+
+
+class Superseded(Conflict):
+    """Another coordinator leads by now: what this one decided was not written."""
+
+    kind = "superseded"
 
 
 class StoreUnavailable(StoreError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from underway import trust
+from underway.app import process
 from underway.app.place import Place, Session
 from underway.app.reporting import summary_of, write_report
 from underway.app.showing import coordinator_alive
@@ -20,6 +21,7 @@ from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
 from underway.core.rollback import at_work
 from underway.engine.coordinator import Coordinator
+from underway.engine.leadership import Leadership
 from underway.engine.measure import Measure, NoMeasure
 from underway.engine.mirror import FileMirror, Mirror, last_durable, read_lines
 from underway.engine.orders import OrderBook
@@ -173,6 +175,7 @@ def put_together(session: Session, run: RunRecord, vault_password: str | None = 
     mirror = FileMirror(directory / "journals")
     measure: Measure = SampleMeasure(plan, directory / "samples", mirror, run) if plan.probes else NoMeasure()
     signer = trust.load_signer(session.place.keys / "ticket.key")
+    name = f"{os.uname().nodename}-{os.getpid()}"
     coordinator = Coordinator(
         repository=session.repository,
         executor=ByConnection(_executors(session.place, vault_password)),
@@ -182,6 +185,7 @@ def put_together(session: Session, run: RunRecord, vault_password: str | None = 
         mirror=mirror,
         measure=measure,
         clock=session.clock,
-        name=f"{os.uname().nodename}-{os.getpid()}",
+        name=name,
+        leadership=Leadership(session.repository, run.id, name, session.clock, process.identity(), process.gone),
     )
     return Driven(plan, coordinator, mirror, ProberProcess(plan.probes, directory))

@@ -219,8 +219,17 @@ def _drive(
         driven.prober.ensure()
     view = LiveView(driven.plan, sys.stdout, mode)
 
+    leader = ""
+
     def show(tick: Tick) -> None:
-        if not over:
+        nonlocal leader
+        if tick.leader != leader:
+            leader = tick.leader
+            echo(
+                f"coordinator {leader} leads; this one stands by" if leader else "this coordinator leads now",
+                error=True,
+            )
+        if not over and not leader:
             driven.prober.ensure()
         for event in tick.events:
             view.event(event)

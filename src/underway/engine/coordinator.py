@@ -8,6 +8,7 @@ Invariants (tested in ``tests/fast/engine`` and, against hosts that misbehave, i
     2. Nothing is remembered here that a new process would miss: what was submitted is submitted again.
     3. Reports are applied before the look, and a report changes nothing but the action whose token it carries.
     4. After ``stop_granting`` no grant is committed (P6); those at work are followed to their end.
+    5. With a ``leadership``, nothing is written or handed over while another coordinator leads.
 """
 
 from __future__ import annotations
@@ -26,19 +27,20 @@ from underway.core.model.sample import Outage
 from underway.core.model.state import FINISHED, ActionRecord, HostRecord
 from underway.core.rules import Decider
 from underway.engine.clock import Clock
+from underway.engine.leadership import Leadership
 from underway.engine.measure import Measure, Measurement, health_changes
 from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
 from underway.engine.outcomes import Outcome, outcomes
 from underway.engine.silence import Silences
-from underway.errors import Conflict, StoreError
+from underway.errors import Conflict, StoreError, Superseded
 from underway.executors.base import Executor, Order, Report
 from underway.records.change import Change
 from underway.records.repository import Repository
 from underway.records.seen import Seen
 
-GRANTS_AT_ONCE = 40
-"""Grants in one transaction: each writes an action, an audit entry and their fence, and a commit holds 128 keys."""
+GRANTS_AT_ONCE = 25
+"""Grants in one transaction: each writes an action and an audit entry, beside their fence; a commit holds 60 keys."""
 
 
 BEAT_NAME = "coordinator:"
@@ -50,7 +52,8 @@ BEAT_LIFE = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What one tick saw and did; ``changed`` asks to look again at once."""
+    """What one tick saw and did; ``changed`` asks to look again at once. ``leader``: who leads, where that is another
+    coordinator; then this one only looked."""
 
     snapshot: Seen
     decision: Decision
@@ -58,6 +61,7 @@ class Tick:
     changed: bool = False
     events: Sequence[Event] = field(default_factory=tuple)
     policy: Policy | None = None  # in force for this look
+    leader: str = ""
 
 
 class Coordinator:
@@ -76,6 +80,7 @@ class Coordinator:
         clock: Clock,
         name: str,
         decider: Callable[[Plan, Policy], Decider] = Decider,
+        leadership: Leadership | None = None,
     ) -> None:
         self._repository = repository
         self._executor = executor
@@ -91,6 +96,7 @@ class Coordinator:
         self._decider = decider(plan, self._policy)
         self._submitted: dict[str, tuple[int, int, float]] = {}
         self._silences = Silences(clock)
+        self._leadership = leadership
         self._granting = True
         self._events: list[Event] = []
         self._backlog: list[Report] = []
@@ -104,6 +110,8 @@ class Coordinator:
     def cancel_all(self) -> None:
         """Stop every host at work: its process group is ended and waited for by the runner."""
         self._granting = False
+        if self._leadership is not None and self._leadership.fence is None:
+            return  # they are another coordinator's
         snapshot = self._repository.snapshot(self._run)
         for action, record in snapshot.actions.items():
             if record.state in ("claimed", "running"):
@@ -116,6 +124,30 @@ class Coordinator:
         """
         self._events = []
         self._beat()
+        if self._leadership is None:
+            return self._work(timeout)
+        if self._leadership.lead():
+            try:
+                return self._work(timeout)
+            except Superseded:
+                self._leadership.lost()
+        return self._stand_by(timeout)
+
+    def _stand_by(self, timeout: float) -> Tick:
+        """Only look. Whatever was handed over here is followed by who leads now, and handed over again if that ends."""
+        self._executor.reports(timeout)
+        self._submitted.clear()
+        self._backlog.clear()
+        self._dispatched = -1
+        snapshot = self._repository.snapshot(self._run)
+        self._follow_policy(snapshot)
+        decision = self._decider.decide(snapshot, self._clock.now(), snapshot.changes(self._decided))
+        self._decided = snapshot.revision
+        leader = self._leadership.leader if self._leadership is not None else ""
+        return Tick(snapshot, decision, policy=self._policy, leader=leader or "another coordinator")
+
+    def _work(self, timeout: float) -> Tick:
+        """The round of a coordinator that leads."""
         changed = self._take_reports(self._executor.reports(timeout))
         snapshot = self._repository.snapshot(self._run)
         measured = self._measure.look(self._clock.now(), snapshot.actions)
@@ -129,6 +161,8 @@ class Coordinator:
             changed |= self._commit_verdicts(snapshot, decision.verdicts)
             changed |= self._commit_run(snapshot, decision)
             changed |= self._commit_grants(snapshot, decision)
+        except Superseded:
+            raise
         except Conflict:
             changed = True  # somebody wrote first: drop the decision and look again
         if changed:
@@ -140,6 +174,8 @@ class Coordinator:
         """Say that this coordinator is gone, and let go of executor, measure and mirror; hosts at work go on."""
         with suppress(StoreError):  # then it is silent soon, which says the same
             self._repository.store.beat(self._actor, 0.0)
+            if self._leadership is not None:
+                self._leadership.resign()
         self._executor.close()
         self._measure.close()
         self._mirror.close()
@@ -198,6 +234,8 @@ class Coordinator:
             change = self._with_records_of_done(snapshot, change, action, record)
         try:
             self._commit(change, snapshot)
+        except Superseded:
+            raise
         except Conflict:
             return list(reports), True
         for action in notes:
@@ -236,6 +274,8 @@ class Coordinator:
         )
         try:
             self._commit(change, snapshot)
+        except Superseded:
+            raise
         except Conflict:
             return True
         return True
@@ -396,7 +436,7 @@ class Coordinator:
     # --- helpers -----------------------------------------------------------------------------------------------
 
     def _commit(self, change: Change, snapshot: Seen) -> None:
-        self._repository.commit(change, snapshot)
+        self._repository.commit(change, snapshot, self._leadership.fence if self._leadership is not None else None)
         self._events.extend(change.events)
 
     def _event(

@@ -77,9 +77,15 @@ def drive(
 
 
 def ended(tick: Tick, stopping: bool, cancelled: bool) -> End | None:
-    """Whether, and how, the drive is over after this tick: only when nobody is at work any more."""
+    """Whether, and how, the drive is over after this tick: only when nobody is at work any more.
+
+    One that stands by is over as the run is, or at Ctrl-C: the hosts at work are another coordinator's.
+    """
     if tick.changed:
         return None
+    if tick.leader:
+        run = tick.snapshot.run
+        return "stopped" if stopping else run.state if run.state in ("done", "aborted") else None
     run = tick.snapshot.run
     if run.state == "done":
         return "done"

@@ -18,6 +18,7 @@ from underway.core.model.state import (
     Health,
     Hold,
     HostRecord,
+    Leader,
     Machine,
     PolicyRecord,
     RunRecord,
@@ -78,6 +79,7 @@ SCHEMAS: dict[type[Any], int] = {
     Health: 1,
     HostRecord: 1,
     Machine: 1,
+    Leader: 1,
     Durations: 1,
     AuditHead: 1,
 }

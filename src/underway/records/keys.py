@@ -71,6 +71,10 @@ class Keys:
         return f"{self.root}machines/"
 
     @property
+    def leader(self) -> str:
+        return f"{self.root}leader"
+
+    @property
     def durations(self) -> str:
         return f"{self.root}durations"
 

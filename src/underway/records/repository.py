@@ -16,11 +16,12 @@ from underway.core.model.state import (
     Health,
     Hold,
     HostRecord,
+    Leader,
     Machine,
     PolicyRecord,
     RunRecord,
 )
-from underway.errors import AlreadyRunning, Conflict, RecordInvalid
+from underway.errors import AlreadyRunning, Conflict, RecordInvalid, Superseded
 from underway.records import audit
 from underway.records import change as changes
 from underway.records.audit import AuditEntry
@@ -119,7 +120,7 @@ class Repository:
 
     # --- changes --------------------------------------------------------------------------------------------------
 
-    def commit(self, change: Change, seen: Snapshot | None = None) -> int:
+    def commit(self, change: Change, seen: Snapshot | None = None, fence: int | None = None) -> int:
         """Write a change with its audit entries; returns the store's revision.
 
         ``seen`` is the look that the change was decided on: every record that is written must still be as seen, and
@@ -131,6 +132,9 @@ class Repository:
         commit tried again here. A change of more keys than a transaction may have is written in pieces (see
         ``change.pieces``), each with the admission record as the piece before left it; a ``Conflict`` then leaves
         the first pieces written. Raises ``BadChange`` and ``IllegalTransition`` for what is never allowed.
+
+        ``fence``: the revision that the leader's record must still have, for what only a leader writes; raises
+        ``Superseded`` where it has another one.
         """
         if seen is not None and not isinstance(seen, Seen):
             raise changes.BadChange("the look that a change is committed on must come from Repository.snapshot")
@@ -138,12 +142,14 @@ class Repository:
         admission = change.admission
         revision = 0
         for part in changes.pieces(change, _KEYS, _SIZE):
-            revision, after = self._commit_part(part, seen, admission)
+            revision, after = self._commit_part(part, seen, admission, fence)
             if admission is not None and after:
                 admission = after
         return revision
 
-    def _commit_part(self, change: Change, seen: Seen | None, admission: int | None) -> tuple[int, int]:
+    def _commit_part(
+        self, change: Change, seen: Seen | None, admission: int | None, fence: int | None
+    ) -> tuple[int, int]:
         """Commit one piece: the new revision, and that of the admission record if it was written (else 0)."""
         expect: dict[str, int] = {}
         writes: dict[str, bytes] = {}
@@ -154,6 +160,8 @@ class Repository:
             writes[key] = encode(key, record, HostRecord)
         if admission is not None:
             expect[self.keys.run(change.run).admission] = admission
+        if fence is not None:
+            expect[self.keys.leader] = fence
         for attempt in range(ATTEMPTS):
             soft: dict[str, int] = {}
             out = dict(writes)
@@ -167,6 +175,8 @@ class Repository:
             try:
                 revision = self.store.commit({**expect, **soft}, out)
             except Conflict as conflict:
+                if fence is not None and conflict.key == self.keys.leader:
+                    raise Superseded(conflict.key, conflict.expected, conflict.found) from None
                 if conflict.key in expect or attempt + 1 == ATTEMPTS:
                     raise
                 continue
@@ -256,6 +266,21 @@ class Repository:
         for name, more in change.durations.items():
             known[name] = (*known.get(name, ()), *map(float, more))[-PAST:]
         out[key] = encode(key, Durations(seconds=known), Durations)
+
+    # --- who leads ------------------------------------------------------------------------------------------------
+
+    def leader(self) -> tuple[Leader | None, int]:
+        """Which coordinator leads (None: none ever did), and the revision of that record."""
+        return self._read(self.keys.leader, Leader)
+
+    def lead(self, leader: Leader, before: int, run: str = "", *events: Event) -> int:
+        """Write who leads over the record of revision ``before``; the new one's revision, the fence of its writes.
+
+        ``events`` (of ``run``) tell of a change of hands; a renewal has none. Raises ``Conflict`` where another
+        was quicker.
+        """
+        expect, writes = {self.keys.leader: before}, {self.keys.leader: encode(self.keys.leader, leader, Leader)}
+        return self._commit_audited(expect, writes, run, events) if events else self.store.commit(expect, writes)
 
     # --- what is remembered ---------------------------------------------------------------------------------------
 

@@ -61,8 +61,12 @@ def run_schedule(
     parts: stages.Parts | None = None,
     host_fault: Callable[[SimHost], None] | None = None,
     change_plan: Callable[[Plan], Plan] | None = None,
+    led: stages.Led = "",
 ) -> Result:
-    """Run one schedule. Equal seeds give equal schedules; ``parts`` and ``host_fault`` make mutants."""
+    """Run one schedule. Equal seeds give equal schedules; ``parts`` and ``host_fault`` make mutants.
+
+    ``led``: whether one coordinator leads, or both act, which is the harder case.
+    """
     chance = random.Random(seed)  # noqa: S311  a schedule is repeatable
     plan = random_plan(chance)
     if change_plan is not None:
@@ -81,7 +85,7 @@ def run_schedule(
         weather=Weather(latency=0.05, loss=0.1 * rough, late=0.1 * rough, twice=0.1 * rough,
                         delay=chance.choice([20.0, 90.0, 300.0]), again=4.0),
         trouble=tuple(_trouble(chance, rough) for _ in range(chance.choice([1, 2, 2]))), parts=parts,
-        probed=sorted(probe.host for probe in plan.probes.values()),
+        probed=sorted(probe.host for probe in plan.probes.values()), led=led,
     )  # fmt: skip
     cursed = chance.choice(list(plan.hosts)) if chance.random() < 0.2 else ""
     for host in here.hosts.values():

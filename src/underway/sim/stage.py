@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from underway.core.model.base import canonical
 from underway.core.model.event import Event
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Policy
-from underway.core.model.state import ActionRecord, RunRecord
+from underway.core.model.state import ActionRecord, Leader, RunRecord
 from underway.core.rules import Decider
 from underway.engine.control import Control
 from underway.engine.coordinator import BEAT_NAME, Coordinator, Tick
+from underway.engine.leadership import RENEW, Leadership
 from underway.engine.measure import HostAnswer, Measurement
 from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
@@ -34,6 +36,10 @@ CALM = Trouble()
 IDLE_LOOK = 30.0
 """Seconds after which a coordinator looks again though nothing woke it."""
 
+
+Led = Literal["", "near", "far"]
+"""Whether one coordinator leads: none does (both act), one does and others on its machine see that it is gone, or they
+are on other machines and wait for its lease."""
 
 PROBE_EVERY = 1.0
 """Seconds between two answers of a host's probes, for a coordinator that waits for one."""
@@ -124,8 +130,14 @@ class SimCoordinator:
         self.executor = SimExecutor(stage.world, stage.hosts, stage.weather, stage.lines)
         self.executor.wake = self.wake
         run = stage.run
+        name = f"{self._name}.{self.kills}"
+        stage.living.add(name)
+        repository = Repository(self._store, stage.plan.cluster)
+        leadership = None
+        if stage.led:
+            leadership = Leadership(repository, run.id, name, stage.world.clock, name, stage.sees_gone)
         self.coordinator = stage.parts.coordinator(
-            repository=Repository(self._store, stage.plan.cluster),
+            repository=repository,
             executor=self.executor,
             plan=stage.plan,
             run=run.id,
@@ -135,7 +147,9 @@ class SimCoordinator:
             clock=stage.world.clock,
             name=self._name,
             decider=stage.parts.decider,
+            leadership=leadership,
         )
+        self._leading = False
         self.alive = True
         self._plan_tick(0.0)
 
@@ -176,6 +190,7 @@ class SimCoordinator:
         """kill -9, and a new process after ``restart`` seconds."""
         if not self.alive:
             return
+        self._stage.living.discard(f"{self._name}.{self.kills}")
         self.kills += 1
         self.alive = False
         self.executor.die()
@@ -210,14 +225,17 @@ class SimCoordinator:
         self.last = tick
         self._stage.saw(tick)
         self._due = 0.0
+        if self._stage.led:
+            world.happened["stood-by" if tick.leader else "led" if self._leading else "took-the-lead"] += 1
+            self._leading = not tick.leader
         if tick.changed:
             self._plan_tick(0.0)
         elif self._stage.health.asked and any(record.state == "soaking" for record in tick.snapshot.actions.values()):
             self._plan_tick(PROBE_EVERY)
-        elif tick.decision.wake:
-            self._plan_tick(min(max(tick.decision.wake - world.now(), 0.01), IDLE_LOOK))
+        elif tick.decision.wake and not tick.leader:
+            self._plan_tick(min(max(tick.decision.wake - world.now(), 0.01), self._stage.idle_look))
         elif not self._stage.finished():
-            self._plan_tick(IDLE_LOOK)
+            self._plan_tick(self._stage.idle_look)
 
 
 class Stage:
@@ -237,8 +255,12 @@ class Stage:
         quantum: float = 0.0,
         restless: Mapping[str, bool] | None = None,
         probed: Sequence[str] = (),
+        led: Led = "",
     ) -> None:
         self.plan = plan
+        self.led = led
+        self.idle_look = RENEW if led else IDLE_LOOK
+        self.living: set[str] = set()
         self.world = World(seed)
         self.parts = parts or Parts()
         self.weather = weather or Weather()
@@ -270,6 +292,10 @@ class Stage:
         """Tell whoever watches of a tick."""
         for watch in self.watchers:
             watch(tick)
+
+    def sees_gone(self, leader: Leader) -> bool:
+        """Whether coordinators can see that a leader's process has ended."""
+        return self.led == "near" and leader.process not in self.living
 
     def _happened(self, effect: Effect) -> None:
         for tell in self.listeners:

@@ -14,6 +14,7 @@ from underway.core.model.state import RunRecord
 from underway.engine.clock import ManualClock
 from underway.engine.control import Control
 from underway.engine.coordinator import Coordinator
+from underway.engine.leadership import Leadership
 from underway.engine.measure import Measure, NoMeasure
 from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
@@ -117,12 +118,14 @@ class Bench:
         self.measure: Measure = measure or NoMeasure()
         self.coordinator = self.process()
 
-    def process(self, store: Store | None = None) -> Coordinator:
+    def process(
+        self, store: Store | None = None, name: str = "one", leadership: Leadership | None = None
+    ) -> Coordinator:
         """A coordinator that knows nothing but what the store holds."""
         return Coordinator(
             repository=Repository(store or self.store, self.plan.cluster), executor=self.script, plan=self.plan,
             run=RUN, orders=OrderBook(self.plan, b"", self.run, lambda _, data: data, lambda *_: {}), mirror=Mirror(),
-            measure=self.measure, clock=self.clock, name="one",
+            measure=self.measure, clock=self.clock, name=name, leadership=leadership,
         )  # fmt: skip
 
     def settle(self, coordinator: Coordinator | None = None) -> None:

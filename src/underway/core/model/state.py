@@ -188,6 +188,20 @@ class HostRecord(Value, frozen=True, kw_only=True):
     at: float = 0.0
 
 
+class Leader(Value, frozen=True, kw_only=True):
+    """Which coordinator leads: an optimisation, for two are as safe as one (P4).
+
+    ``name``: who ("": nobody, the one before resigned). ``term`` grows by one with every coordinator that takes over,
+    and is its fencing token: every write of a coordinator expects the record as it wrote it last. ``renewals`` counts
+    how often it said that it lives; ``process``: what tells on its own machine whether it does.
+    """
+
+    name: str
+    term: int
+    renewals: int = 0
+    process: str = ""
+
+
 class Machine(Value, frozen=True, kw_only=True):
     """The machine that stands in the place of one that died for good, by an operator's word.
 
