@@ -43,6 +43,8 @@ COMMANDS = {
     "approve": "verbs:approve",
     "finalize": "verbs:finalize",
     "limit": "verbs:limit",
+    "compat": "compat:compat",
+    "global-disable": "compat:global_disable",
 }
 """Command -> module of this package and name in it, in the order of an operator's day."""
 
