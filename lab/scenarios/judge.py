@@ -123,7 +123,8 @@ def _kept(before: Seen, after: Seen) -> Iterator[Verdict]:
 def _versions(after: Seen, release: str) -> Verdict:
     version = SERVICE_VERSION[release]
     other = {name: found for name, found in after.services.items() if found != version}
-    text = f"{len(after.services)} service records of Nova, on version {version} all but {other or 'none'}"
+    but = f"all but {other}" if other else "all of them"
+    text = f"{len(after.services)} service records of Nova, {but} on version {version}"
     return Verdict(not other, text)
 
 

@@ -171,6 +171,20 @@ def test_after_the_point_of_no_return_it_is_refused() -> None:
     assert past_no_return(upgrade, seen(tried)) == "contract/keystone/a1"
 
 
+def test_a_proof_at_the_point_of_no_return_bars_no_way_back() -> None:
+    """C9, C20: where it fails nothing irreversible has happened; what comes after it is another matter."""
+    upgrade = with_contract()
+    done: dict[str, ActionState | ActionRecord] = {
+        action_id(work.id, host): "done" for work, host in upgrade.actions() if work.rolling
+    }
+    [drop] = [step.id for step in upgrade.steps.values() if step.phase == "contract"]
+    looks = replace(upgrade, steps={**upgrade.steps, drop: replace(upgrade.steps[drop], read_only=True)})
+    for state in ("running", "done", "failed", "unknown"):
+        found = seen({**done, "contract/keystone/a1": ActionRecord(state=state)})
+        assert past_no_return(looks, found) is None
+        assert past_no_return(upgrade, found) == "contract/keystone/a1"
+
+
 @pytest.mark.parametrize("state", ["claimed", "running", "soaking"])
 def test_while_hosts_are_at_work_it_is_refused(state: ActionState) -> None:
     found = half(a2=state)

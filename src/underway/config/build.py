@@ -56,7 +56,8 @@ def _phase(service: str, phase: Phase, written: PhaseFile) -> PhaseSpec:
             service=service,
             phase=phase,
             tasks=tuple(step.tasks),
-            idempotent=step.idempotent,
+            idempotent=step.idempotent or step.read_only,
+            read_only=step.read_only,
             check=step.check,
             timeout=step.timeout,
         )

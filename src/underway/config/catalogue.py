@@ -73,7 +73,7 @@ def _steps(doc: Document, at: Loc, spec: PhaseFile, handlers: set[str]) -> Itera
                 line = doc.place((*at, "steps", first, "step"))[0]
                 message = f"step {shown(step.step)} stands twice in this phase: here and at line {line}"
                 yield doc.problem((*where, "step"), "duplicate-step", message, "rename one")
-        if not step.idempotent and step.check is None:
+        if not (step.idempotent or step.read_only) and step.check is None:
             message = f"step {shown(step.step)} says nothing about running twice: interrupted, it waits for an operator"
             hint = "add 'idempotent: true' if it may run again, or a 'check' that tells whether it happened"
             yield doc.problem((*where, "step"), "not-idempotent", message, hint, severity="warning")

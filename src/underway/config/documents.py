@@ -199,6 +199,9 @@ class StepFile(Fragment):
 
     step: Annotated[str, _sentence("step name")] = Field(description="Name of the step, unique in its phase.")
     idempotent: bool = Field(default=False, description="It may run again after an interruption.")
+    read_only: bool = Field(
+        default=False, description="It only looks: it may run again, and begins nothing that bars the way back."
+    )
     check: Task | None = Field(default=None, description="One task that succeeds if the step has happened already.")
     timeout: StepTimeout = Field(default=3600.0, description="How long the step may take. Absent: 1h.")
     tasks: list[Task] = Field(min_length=1, description="Ordinary Ansible tasks.")

@@ -58,14 +58,20 @@ def _after(earlier: Pass, later: Pass) -> Edge:
 
 
 def past_no_return(plan: Plan, snapshot: Snapshot) -> str | None:
-    """The first action at or after the point of no return that was begun; None: the old release can still run."""
+    """The first action at or after the point of no return that was begun; None: the old release can still run.
+
+    Passes whose steps only look (the proof that no old service is left, say) bar no way back, whatever they found.
+    """
     passed = False
     for stage in plan.stages:
         passed |= stage.point_of_no_return
         if not passed:
             continue
         for pass_id in stage.passes:
-            for host in plan.passes[pass_id].hosts:
+            work = plan.passes[pass_id]
+            if all(plan.steps[step].read_only for leg in work.legs for step in leg.steps):
+                continue
+            for host in work.hosts:
                 if _was_begun(snapshot, action_id(pass_id, host)):
                     return action_id(pass_id, host)
     return None

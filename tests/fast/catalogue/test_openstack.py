@@ -17,8 +17,12 @@ from underway.app.diagnosing import asked
 from underway.config import shipped
 from underway.config.load import Inputs, load
 from underway.config.scenario import Scenario
-from underway.core.model.plan import Plan
+from underway.core.model.plan import Plan, action_id
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import ActionRecord, RunRecord
 from underway.core.planner import build_plan
+from underway.core.rollback import rollback_plan
+from underway.errors import Refused
 from underway.sim.simulate import simulate
 
 HOME = shipped.HOME / "openstack"
@@ -198,10 +202,29 @@ def test_restarts_at_the_point_of_no_return_are_drained_and_keep_to_the_limits(t
 def test_every_upgrade_can_be_rolled_back(tmp_path: Path) -> None:
     plan = planned(tmp_path, APART)
     undone = {plan.steps[step].service for steps in plan.rollback.values() for step in steps}
-    restarted = {step.service for step in plan.steps.values() if "restart-on-the-new-release" in step.id}
-    assert undone == restarted == {
-        "keystone", "glance", "placement", "nova-conductor", "nova-scheduler", "nova-api", "nova-compute",
-    }  # fmt: skip
+    assert undone == {step.service for step in plan.steps.values() if step.phase == "upgrade"}
+    turned = {step.service for step in plan.steps.values() if "restart-on-the-new-release" in step.id}
+    assert undone - turned == {"haproxy", "mariadb", "rabbitmq", "memcached"}  # whose packages stay, which is said
+
+
+@pytest.mark.parametrize("cluster", [APART, ALL_IN_ONE], ids=["apart", "all-in-one"])
+def test_the_way_back_is_open_until_something_is_restarted_for_good(tmp_path: Path, cluster: str) -> None:
+    """C20: every host that was changed goes back, also where the proof has failed; not after the restarts."""
+    plan = planned(tmp_path, cluster)
+    [finalize] = [stage for stage in plan.stages if stage.kind == "finalize"]
+    changed = {action_id(work.id, host): ActionRecord(state="done") for work, host in plan.actions() if work.upgrades}
+    proof, restart = finalize.passes[:2]
+    [where] = plan.passes[proof].hosts
+    failed = {**changed, action_id(proof, where): ActionRecord(state="failed")}
+    run = RunRecord(id="r1", cluster=plan.cluster, plan="0" * 64, source=plan.source, target=plan.target)
+    back = rollback_plan(plan, Snapshot(revision=1, run=run, actions=failed))
+    assert {host for work in back.passes.values() for host in work.hosts} == {
+        host for work in plan.passes.values() if work.upgrades for host in work.hosts
+    }
+    first = plan.passes[restart].hosts[0]
+    with pytest.raises(Refused, match="the point of no return is passed"):
+        begun = {**failed, action_id(restart, first): ActionRecord(state="unknown")}
+        rollback_plan(plan, Snapshot(revision=1, run=run, actions=begun))
 
 
 @pytest.mark.parametrize("name", SERVICES)

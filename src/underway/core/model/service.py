@@ -28,7 +28,8 @@ class Step(Value, frozen=True, kw_only=True):
 
     ``id`` is unique in a plan: ``<service>.<phase>.<slug of the name>``. ``idempotent``: it may run again
     after an interruption. ``check``: one Ansible task that succeeds if the step has happened, and fails if
-    it has not. A step with neither that was interrupted is ``unknown`` and asks the operator.
+    it has not. A step with neither that was interrupted is ``unknown`` and asks the operator. ``read_only``: it only
+    looks, so it is idempotent, and where it fails at the point of no return the way back is still open (C9, C20).
     ``timeout`` is seconds. ``again``: exit codes (of the step's last task) are not known here: a step of
     the ``migrate`` phase repeats itself with Ansible's own ``until``.
     """
@@ -39,6 +40,7 @@ class Step(Value, frozen=True, kw_only=True):
     phase: Phase
     tasks: tuple[Task, ...]
     idempotent: bool = False
+    read_only: bool = False
     check: Task | None = None
     timeout: float = 3600.0
 
