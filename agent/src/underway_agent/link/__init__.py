@@ -1,0 +1,1 @@
+"""How an agent reaches the mail of its coordinator."""

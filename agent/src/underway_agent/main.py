@@ -1,0 +1,85 @@
+"""``underway-agent run|enrol``: one line on standard error for a mistake, exit status 2; 0 when it was ended."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from underway_agent import __version__, identity
+from underway_agent.identity import AgentError
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run one command."""
+    options = _parser().parse_args(arguments)
+    directory = Path(options.dir).absolute()
+    try:
+        if options.command == "enrol":
+            return _enrol(options, directory)
+        return _run(directory)
+    except AgentError as error:
+        say(f"underway-agent: {error}")
+        return 2
+
+
+def _run(directory: Path) -> int:
+    from underway_agent.daemon import Daemon, until_cancelled  # noqa: PLC0415
+    from underway_agent.link.http import HttpLink, check_url  # noqa: PLC0415
+
+    own = identity.load(directory)
+    settings = own.settings
+    try:
+        check_url(settings.url)
+    except ValueError as error:
+        raise AgentError(f"{directory}/agent.json: {error}") from None
+
+    def make() -> Daemon:
+        return Daemon(own, HttpLink(settings.url, settings.host, own.token, own.authority), say)
+
+    until_cancelled(make)
+    return 0
+
+
+def _enrol(options: argparse.Namespace, directory: Path) -> int:
+    from underway_agent.enrol import enrol, read_code, told  # noqa: PLC0415
+
+    code = sys.stdin.readline() if options.code == "-" else options.code
+    runner = tuple(shlex.split(options.runner)) if options.runner else identity.DEFAULT_RUNNER
+    settings = enrol(directory, options.url, read_code(code), runner, options.runner_dir)
+    sys.stdout.write(told(settings, directory) + "\n")
+    return 0
+
+
+def say(text: str) -> None:
+    """A line for people, or for the journal of the service manager."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="underway-agent", description="Fetches the work of this host from 'underway serve', and reports."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_it = commands.add_parser("run", help="fetch, do, report, until ended")
+    enrol = commands.add_parser("enrol", help="make this host one that fetches its work")
+    for command in (run_it, enrol):
+        command.add_argument("--dir", default=identity.DEFAULT_DIRECTORY, help="where the agent keeps its credentials")
+    enrol.add_argument("--url", required=True, help="where 'underway serve' answers, as https://HOST:8440")
+    enrol.add_argument("--code", default="-", help="what 'underway host enrol' showed (default: read it from input)")
+    enrol.add_argument("--runner", default="", help="how the runner is started (default: by sudo, from /opt/underway)")
+    enrol.add_argument("--runner-dir", default="", help="where the runner keeps its journal (default: its own choice)")
+    return parser
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()
