@@ -10,16 +10,16 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from keystoneauth1.exceptions import ClientException
 from openstack.exceptions import SDKException
 
-from underway.checks.javelin.cloud import Admin, Cloud, NoService, Wrong
+from underway.checks.javelin.cloud import Admin, Cloud, NoService, Wrong, key_of
 from underway.checks.javelin.file import KINDS as ORDER
 from underway.checks.javelin.file import NOT_LOOKED_AT, Javelin, Spec, load
-from underway.checks.javelin.kinds import KINDS, find_user
+from underway.checks.javelin.kinds import KINDS
 from underway.errors import EXIT_DONE, EXIT_FAILED, EXIT_INPUT, InputError
 
 _SAVED = "javelin.json"
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--project", default="admin")
     parser.add_argument("--user-domain", default="Default")
     parser.add_argument("--project-domain", default="Default")
-    parser.add_argument("verb", choices=["early_create", "create", "verify", "verify_noapi", "destroy"])
+    parser.add_argument("verb", choices=list(_VERBS))
     parser.add_argument("side")
     options = parser.parse_args(arguments)
     saved = Path(os.environ.get("UNDERWAY_SAVE", ".")) / _SAVED
@@ -46,15 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         javelin = load(Path(options.file))
         notes = json.loads(saved.read_text()) if saved.exists() else {}
-        cloud = Cloud(account, javelin, notes)
+        cloud = Cloud(account, javelin, saved, notes)
         good = _do(options.verb, cloud, javelin)
     except (InputError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_INPUT
     cloud.close()
-    fresh = saved.with_name(_SAVED + ".new")
-    fresh.write_text(json.dumps(cloud.saved, indent=1, sort_keys=True))
-    fresh.replace(saved)
     return EXIT_DONE if good else EXIT_FAILED
 
 
@@ -69,17 +66,17 @@ def _do(verb: str, cloud: Cloud, javelin: Javelin) -> bool:
     """Do one thing with every resource; one that fails stops none of the others."""
     good = True
     for kind, spec in _chosen(verb, javelin):
-        name = f"{kind}/{spec['name']}"
+        key = key_of(kind, spec)
         try:
-            _one(verb, cloud, kind, spec, name)
+            skipped = _VERBS[verb](cloud, kind, spec)
         except NoService as missing:
-            print(f"ok {name} # SKIP {missing}")
+            print(f"ok {key} # SKIP {missing}")
         except (Wrong, SDKException, ClientException, OSError, ValueError) as error:
             good = False
             text = " ".join(str(error).split()) or type(error).__name__
-            print(f"not ok {name}: {text[:300]}")
+            print(f"not ok {key}: {text[:300]}")
         else:
-            print(f"ok {name} # SKIP asked through the APIs only" if verb == "verify_noapi" else f"ok {name}")
+            print(f"ok {key} # SKIP {skipped}" if skipped else f"ok {key}")
         sys.stdout.flush()
     for kind in javelin.unknown:
         why = "no service of today has it" if kind in NOT_LOOKED_AT else "no such kind of resource"
@@ -87,16 +84,68 @@ def _do(verb: str, cloud: Cloud, javelin: Javelin) -> bool:
     return good
 
 
-def _one(verb: str, cloud: Cloud, kind: str, spec: Spec, name: str) -> None:
-    what = KINDS[kind]
-    if verb in ("early_create", "create"):
-        cloud.saved[name] = what.make(cloud, spec)
-    elif verb == "verify":
-        what.look(cloud, spec, cloud.saved.get(name, {}))
-    elif verb == "destroy" and not (spec.get("owner") and find_user(cloud, spec["owner"]) is None):
-        what.remove(cloud, spec)
-    if verb == "destroy":  # where the owner is gone, so is what was theirs
-        cloud.saved.pop(name, None)
+def _make(cloud: Cloud, kind: str, spec: Spec) -> str:
+    """Make it where it is not there. Raises Wrong where the name is another's: what is not ours is not touched."""
+    key, what = key_of(kind, spec), KINDS[kind]
+    owner = spec.get("owner")
+    if owner and not cloud.saved.get(key_of("users", {"name": owner}), {}).get("made"):
+        raise Wrong(f"its owner {owner} was not made here")
+    notes = cloud.saved.get(key, {})
+    if notes.get("made") and not notes.get("whole"):  # something went wrong half-way
+        what.remove(cloud, spec, notes)
+        cloud.forget(key)
+        notes = {}
+    found = [str(one.id) for one in what.find(cloud, spec)]
+    if notes.get("made") and notes["id"] in found:
+        return ""
+    if found:
+        raise Wrong(
+            f"the {what.what} of this name (id {found[0]}) was not made here and is left as it is: give this one"
+            " another name in the file, or remove that one"
+        )
+    cloud.forget(key)
+    what.make(cloud, spec)
+    cloud.saved[key]["whole"] = "yes"
+    cloud.keep()
+    return ""
+
+
+def _look(cloud: Cloud, kind: str, spec: Spec) -> str:
+    """Ask whether it is there and as it was made. Raises Wrong."""
+    what, notes = KINDS[kind], cloud.saved.get(key_of(kind, spec), {})
+    found = {str(one.id): one for one in what.find(cloud, spec)}  # first: a service that is not there is skipped
+    if not notes.get("id"):
+        raise Wrong(f"the {what.what} was not made here")
+    if not found:
+        raise Wrong(f"the {what.what} is gone")
+    if notes["id"] not in found:
+        raise Wrong(f"the {what.what} is another: id {next(iter(found))}, made as {notes['id']}")
+    what.look(cloud, spec, found[notes["id"]], notes)
+    return ""
+
+
+def _remove(cloud: Cloud, kind: str, spec: Spec) -> str:
+    """Remove it, if it was made here. Raises Wrong for an account that still has something to remove as."""
+    key, notes = key_of(kind, spec), cloud.saved.get(key_of(kind, spec), {})
+    if not notes.get("made"):
+        return "not made here"
+    for other, theirs in ((key_of(kind, spec), spec) for kind in ORDER for spec in cloud.javelin.specs[kind]):
+        leans = theirs.get("owner" if kind == "users" else "tenant")
+        if kind in _EARLY and leans == spec["name"] and cloud.saved.get(other, {}).get("made"):
+            raise Wrong(f"it is needed to remove {other}")
+    KINDS[kind].remove(cloud, spec, notes)
+    cloud.forget(key)
+    return ""
+
+
+_VERBS: Mapping[str, Callable[[Cloud, str, Spec], str]] = {
+    "early_create": _make,
+    "create": _make,
+    "verify": _look,
+    "verify_noapi": lambda *_: "asked through the APIs only",
+    "destroy": _remove,
+}
+"""What is done with each resource; they say why it was skipped, or nothing."""
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,21 @@ from keystoneauth1.exceptions import EndpointNotFound
 
 from underway.checks.javelin.file import Javelin
 
+Notes = dict[str, str]
+"""What is remembered of a resource: its ``id``; ``made``: it was made here, so it is ours to remove; ``whole``: nothing
+of its making is left to do; and what it must still be."""
+
 READY = 120.0
 """Seconds that an image or a server may take to be ready, or to be gone."""
 
 
+def key_of(kind: str, spec: dict[str, Any]) -> str:
+    """What a resource is called in lines of results and in what is remembered."""
+    return f"{kind}/{spec['name']}"
+
+
 class Wrong(Exception):
-    """A resource is not as it was made; says how."""
+    """A resource is not as it was made, or cannot be made; says how."""
 
 
 class NoService(Exception):
@@ -37,12 +47,31 @@ class Admin:
 
 @dataclass
 class Cloud:
-    """Connections, each made when first asked for. ``saved``: what was noted of each resource, by ``kind/name``."""
+    """Connections, each made when first asked for. ``saved``: what was noted of each resource, by ``kind/name``, as it
+    stands in the file ``memory``."""
 
     admin_account: Admin
     javelin: Javelin
-    saved: dict[str, dict[str, str]]
+    memory: Path
+    saved: dict[str, Notes]
     _connections: dict[str, Any] = field(default_factory=dict)
+
+    def made(self, kind: str, spec: dict[str, Any], id_: str, **more: str) -> None:
+        """Remember that a resource was made here: on disk, at once, since this may be killed in the next moment."""
+        key = key_of(kind, spec)
+        self.saved[key] = {**self.saved.get(key, {}), "id": id_, "made": "yes", **more}
+        self.keep()
+
+    def forget(self, key: str) -> None:
+        """Remember nothing of a resource any more."""
+        if self.saved.pop(key, None) is not None:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write down what is remembered, whole or not at all."""
+        fresh = self.memory.with_name(f"{self.memory.name}.new")
+        fresh.write_text(json.dumps(self.saved, indent=1, sort_keys=True))
+        fresh.replace(self.memory)
 
     def admin(self) -> Any:
         """The administrator's connection."""

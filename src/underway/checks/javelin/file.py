@@ -79,7 +79,7 @@ def load(path: Path) -> Javelin:
 def _specs(path: Path, kind: str, listed: Any) -> list[Spec]:
     if not isinstance(listed, list | tuple):
         raise InputError(f"{path}: {kind}: expected a list")
-    found = []
+    found: list[Spec] = []
     for index, one in enumerate(listed):
         spec: Spec = {"name": one} if kind == "tenants" and isinstance(one, str) else one
         if not isinstance(spec, dict):
@@ -87,5 +87,7 @@ def _specs(path: Path, kind: str, listed: Any) -> list[Spec]:
         for key in ("name", *_NEEDS.get(kind, ())):
             if not spec.get(key):
                 raise InputError(f"{path}: {kind}[{index}]: '{key}' is missing")
+        if any(spec["name"] == other["name"] for other in found):  # what is remembered of it is remembered by its name
+            raise InputError(f"{path}: {kind}[{index}]: name: expected one of its own, found {spec['name']!r} again")
         found.append(spec)
     return found
