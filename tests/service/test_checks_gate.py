@@ -143,3 +143,47 @@ def test_a_cluster_without_checks_begins_as_ever(operator: Operator) -> None:
     assert "next: underway upgrade plan.json" in operator("plan --to 2.0 -o plan.json").stdout
     assert operator("upgrade plan.json --yes --plain --without-checks", "there are none").returncode == 4
     assert "waived" not in operator("log").stdout
+
+
+NOTE = """
+case $1 in
+  create) echo here > "$UNDERWAY_SAVE/note" ;;
+  verify) test -s "$UNDERWAY_SAVE/note" ;;
+  destroy) rm "$UNDERWAY_SAVE/note" ;;
+esac
+"""
+
+
+def test_what_nobody_looked_after_is_made_anew_for_the_next_upgrade(operator: Operator) -> None:
+    """'check run after' is forgotten; or 'before' is: in no case is a resource said to be kept that was not there."""
+    top, note = operator.directory, operator.directory / ".underway/checks/saved/note"
+    (top / "note.sh").write_text(NOTE)
+    cluster = top / "cluster.yaml"
+    checks = "checks:\n  note:\n    resource: {program: [bash, note.sh]}\n"
+    cluster.write_text(cluster.read_text().partition("checks:")[0] + checks)
+
+    nothing = operator("check run after --release 2.0")
+    assert nothing.returncode == 1, "there was never anything"
+    assert (
+        "could not be run: note: nothing of it was there from before: it is not there, and was not made"
+        in nothing.stdout
+    )
+    assert not (note / "note").exists()
+
+    assert operator("check run before").returncode == 0
+    (note / "note").write_text("of the first release")
+    late = operator("check run before --release 2.0")
+    assert late.returncode == 0, late.stdout + late.stderr
+    said = late.stderr.splitlines()
+    assert said[-2:] == [
+        "  of an earlier release: it is looked for, and removed",
+        "  not there yet: it is made and looked for",
+    ]
+    assert (note / "note").read_text() == "here\n", "made anew, for the next upgrade to keep"
+    assert json.loads((note / "record").read_text())["release"] == "2.0"
+
+    after = operator("check run after --release 3.0")
+    assert after.returncode == 0 and not (note / "note").exists(), after.stdout
+    again = operator("check run after --release 3.0")
+    assert again.returncode == 0 and "what " in again.stderr and "-after found stands" in again.stderr, again.stdout
+    assert operator("check run after --release 4.0").returncode == 1

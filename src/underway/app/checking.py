@@ -230,7 +230,7 @@ class Checks:
         return replace(found[-1], suites=tuple(latest.values()))
 
     def _resource(self, suite: Suite, moment: Moment, around: Around) -> SuiteResult:
-        """One of the three cases of the sanity run; during an upgrade it is only looked at."""
+        """The cases of the sanity run that are due; during an upgrade it is only looked at."""
         record = self._shelf.record(suite.name)
         program = self._program(suite, around)
         if moment == "during":
@@ -239,15 +239,39 @@ class Checks:
                     suite=suite.name, kind=suite.kind, problem="it was never made (run 'underway check run before')"
                 )
             return program.call(sanity.DURING)
-        case = sanity.case_of(record, self._release)
-        self._say(f"  {_CASES[case]}")
-        result = program.call(sanity.VERBS[case])
-        good = not result.problem and all(one.outcome != "failed" for one in result.cases)
-        if good:  # half of it made is not made: the next run makes the rest, since what is there is not made again
+        run = _latest(self._session)
+        crossed = run is not None and run.mode == "upgrade" and run.state == "done" and run.target == self._release
+        cases = sanity.cases_at(moment, record, self._release, upgraded=crossed)
+        if not cases:
+            return self._nothing_from_before(suite, record, run.id if run is not None else "")
+        for case in cases:
+            self._say(f"  {_CASES[case]}")
+            result = program.call(sanity.VERBS[case])
+            if result.problem or any(one.outcome == "failed" for one in result.cases):
+                break  # half of it made is not made: the next run makes the rest, as what is there is not made again
             present = case != "upgraded"
             record = ResourceRecord(release=self._release, present=present, at=self._session.clock.now())
             self._shelf.leave(suite.name, record)
         return result
+
+    def _nothing_from_before(self, suite: Suite, record: ResourceRecord | None, run: str) -> SuiteResult:
+        """After an upgrade, without a resource from before it: what was found when it was removed after this upgrade,
+        or that nobody can say whether anything was kept."""
+        for one in reversed(self._shelf.all()):
+            if (one.moment, one.release, one.run) != ("after", self._release, run):
+                continue
+            for result in one.suites:
+                good = not result.problem and all(case.outcome != "failed" for case in result.cases)
+                if result.suite == suite.name and good:
+                    self._say(f"  looked for and removed after this upgrade already: what {one.id} found stands")
+                    return result
+        made = f"it was made on {record.release}, after the upgrade" if record is not None and record.present else ""
+        why = made or "it is not there, and was not made"
+        return SuiteResult(
+            suite=suite.name,
+            kind=suite.kind,
+            problem=f"nothing of it was there from before: {why} (run 'underway check run before' before the next one)",
+        )
 
     def _program(self, suite: Suite, around: Around) -> ResourceProgram:
         return ResourceProgram(suite, self._shelf.save(suite.name), around.logs, self._release)

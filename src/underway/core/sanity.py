@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from underway.core.model.check import Look, ResourceRecord
+from underway.core.model.check import Look, Moment, ResourceRecord
 from underway.core.model.sample import Attribution
 from underway.core.rows import StepRow
 
@@ -34,6 +34,21 @@ def case_of(record: ResourceRecord | None, release: str) -> Sanity:
     if record is None or not record.present:
         return "first"
     return "same" if record.release == release else "upgraded"
+
+
+def cases_at(
+    moment: Moment, record: ResourceRecord | None, release: str, *, upgraded: bool = False
+) -> tuple[Sanity, ...]:
+    """The cases to be run before or after an upgrade, one after the other while they go well.
+
+    Before: what an earlier upgrade has left (nobody looked since) is looked for, removed and made anew, so that
+    there is something for the next one to outlive. After: none where nothing of the resource was there from before, be
+    it that none is there, or (``upgraded``: the run that is over led to ``release``) that it was made after it.
+    """
+    case = case_of(record, release)
+    if moment == "before":
+        return ("upgraded", "first") if case == "upgraded" else (case,)
+    return (case,) if case == "upgraded" or (case == "same" and not upgraded) else ()
 
 
 @dataclass(frozen=True, slots=True)

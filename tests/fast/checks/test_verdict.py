@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from underway.core import checking, sanity
-from underway.core.model.check import Case, CheckRun, Look, Outcome, ResourceRecord, Suite, SuiteResult, Tempest
+from underway.core.model.check import Case, CheckRun, Look, Moment, Outcome, ResourceRecord, Suite, SuiteResult, Tempest
 from underway.core.rows import StepRow
 
 SUITES = {"smoke": Suite(name="smoke", kind="tempest", known={"2": ("known.*",), "*": ("always",)})}
@@ -80,6 +80,28 @@ def test_another_suite_is_not_compared() -> None:
 )
 def test_the_three_cases(record: ResourceRecord | None, case: str) -> None:
     assert sanity.case_of(record, "2") == case
+
+
+OLD, NEW = ResourceRecord(release="1", present=True, at=0), ResourceRecord(release="2", present=True, at=0)
+
+
+@pytest.mark.parametrize(
+    ("moment", "record", "upgraded", "cases"),
+    [
+        ("before", None, True, ("first",)),
+        ("before", OLD, True, ("upgraded", "first")),  # nobody looked after the last upgrade
+        ("before", NEW, True, ("same",)),
+        ("after", OLD, True, ("upgraded",)),
+        ("after", None, True, ()),
+        ("after", ResourceRecord(release="1", present=False, at=0), True, ()),
+        ("after", NEW, True, ()),  # made after the upgrade: it outlived nothing
+        ("after", NEW, False, ("same",)),  # given up, or rolled back to where it was made
+    ],
+)
+def test_something_must_have_been_there_before(
+    moment: Moment, record: ResourceRecord | None, upgraded: bool, cases: tuple[str, ...]
+) -> None:
+    assert sanity.cases_at(moment, record, "2", upgraded=upgraded) == cases
 
 
 def test_nothing_is_destroyed_before_it_was_found() -> None:
