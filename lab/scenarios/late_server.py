@@ -25,7 +25,7 @@ from scenarios.judge import Verdict
 COMPUTE = "n1"
 STILL = 8.0
 """Seconds for which the compute's process stands still after it was closed."""
-CATALOGUE = PROJECT / "src/underway/catalogue/openstack/nova.yaml"
+CATALOGUE = PROJECT / "src/underway/catalogue/openstack"
 ASK = (
     "runuser -u stack -- /opt/current/nova-compute/bin/python - --config /etc/nova/nova.conf --auth keystone_authtoken"
 )
@@ -82,7 +82,9 @@ def signal(here: Places, process: str, name: str) -> None:
 
 def asks(here: Places, question: str) -> None:
     """Let the catalogue's own script do it, there."""
-    script = yaml.safe_load(CATALOGUE.read_text())["vars"]["nova_fleet"]
+    shared = yaml.safe_load((CATALOGUE / "nova.yaml").read_text())["vars"]
+    own = yaml.safe_load((CATALOGUE / "nova-compute.yaml").read_text())["vars"]
+    script = shared["nova_ask"] + own["nova_compute_door"]
     on(here, COMPUTE, f"{ASK} {question} {COMPUTE} <<'END'\n{script}\nEND\n")
 
 

@@ -254,13 +254,14 @@ def test_upgrade_checks_pass_with_warnings_and_fail_otherwise() -> None:
 def scripts() -> dict[str, str]:
     return {
         name: text
-        for name, text in yaml.safe_load((HOME / "nova.yaml").read_text())["vars"].items()
-        if isinstance(text, str) and "import" in text
+        for service in ("nova", "nova-compute")
+        for name, text in yaml.safe_load((HOME / f"{service}.yaml").read_text())["vars"].items()
+        if isinstance(text, str) and "\n" in text
     }
 
 
 def test_scripts_are_programs_and_no_templates() -> None:
-    assert set(scripts()) == {"nova_fleet", "nova_portions"}
+    assert set(scripts()) == {"nova_ask", "nova_fleet", "nova_proof", "nova_compute_door", "nova_portions"}
     for text in scripts().values():
         ast.parse(text)
         assert not re.search(r"\{\{|\{%|\{#", text)
