@@ -116,7 +116,7 @@ class Program(Protocol):
     def got(self, answer: Answer) -> bytes | None:
         """The value that the answer to ``get`` holds. Raises ``NoAnswer`` for any answer but a value or none."""
 
-    def ready(self, endpoint: str, access: Access) -> bool:
+    def ready(self, endpoint: str, access: Access, patience: float) -> bool:
         """Whether this member answers a linearizable read."""
 
     def leads(self, endpoint: str, access: Access) -> tuple[int, bool]:
@@ -182,10 +182,12 @@ class Consul:
             raise NoAnswer(f"{answer.status} {answer.body!r}")
         return answer.body if answer.status == 200 else None
 
-    def ready(self, endpoint: str, access: Access) -> bool:
+    def ready(self, endpoint: str, access: Access, patience: float) -> bool:
         with contextlib.suppress(NoAnswer):
-            status = self.request(endpoint, access, *self.get("none"), 5.0).status
-            return status == 404 or (status == 403 and not access.token)  # 403: ACLs are on, and nobody has a token yet
+            status = self.request(endpoint, access, *self.get("none"), patience).status
+            return status in (200, 404) or (
+                status == 403 and not access.token
+            )  # 403: ACLs are on, nobody has a token yet
         return False
 
     def leads(self, endpoint: str, access: Access) -> tuple[int, bool]:
@@ -272,9 +274,9 @@ class Etcd:
         found = answer.json().get("kvs", [])
         return base64.b64decode(found[0].get("value", "")) if found else None
 
-    def ready(self, endpoint: str, access: Access) -> bool:
+    def ready(self, endpoint: str, access: Access, patience: float) -> bool:
         with contextlib.suppress(NoAnswer):
-            return self.request(endpoint, access, *self.get("none"), 5.0).status == 200
+            return self.request(endpoint, access, *self.get("none"), patience).status == 200
         return False
 
     def leads(self, endpoint: str, access: Access) -> tuple[int, bool]:

@@ -143,8 +143,9 @@ class StoreServer:
             self.kill()
 
     def stop(self) -> None:
-        """SIGSTOP: its connections stay open and nothing is answered."""
+        """SIGSTOP, and wait until it stands: its connections stay open and nothing is answered."""
         self._signal(signal.SIGSTOP)
+        until(self._stands, f"{self.name} stands still")
 
     def cont(self) -> None:
         """SIGCONT."""
@@ -154,6 +155,13 @@ class StoreServer:
         """End it and start it again."""
         self.end()
         self.start()
+
+    def _stands(self) -> bool:
+        assert self.process is not None
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        with contextlib.suppress(OSError):  # a thread that ends meanwhile
+            return all(each.read_text().rpartition(")")[2].split()[0] == "T" for each in threads)
+        return False
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None and self.running, f"{self.name} does not run:\n{self.last_words()}"
@@ -177,10 +185,10 @@ class StoreServer:
         """A linearizable read through this server; None if there is no such key. Raises ``NoAnswer``."""
         return self.program.got(self.request(*self.program.get(key), at=at, patience=patience))
 
-    def ready(self) -> bool:
-        """Whether it answers a read that needs a majority."""
+    def ready(self, patience: float = 5.0) -> bool:
+        """Whether it answers a read that needs a majority within ``patience`` seconds."""
         with self.site.around():
-            return self.program.ready(self.endpoint, self.cluster.access)
+            return self.program.ready(self.endpoint, self.cluster.access, patience)
 
     def leads(self) -> tuple[int, bool]:
         """Its term and whether it holds itself for the leader; (-1, False) if it does not answer."""
