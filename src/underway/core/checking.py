@@ -35,8 +35,8 @@ class Verdict:
 
     ``regressions`` passed before and do not now (also those that were skipped or are no longer there). ``failures``
     are new: nothing is known of them from before. ``still`` failed before as well. ``known`` are on the suite's list
-    for this release. ``mended`` pass now. ``problems`` are suites that could not be run. ``skipped`` and ``passed``
-    are counts.
+    for this release. ``mended`` pass now. ``problems`` are suites that could not be run; ``idle`` those that tested
+    nothing: none of their tests passed, though none is told above. ``skipped`` and ``passed`` are counts.
     """
 
     regressions: tuple[Finding, ...]
@@ -45,13 +45,15 @@ class Verdict:
     known: tuple[Finding, ...]
     mended: tuple[Finding, ...]
     problems: tuple[tuple[str, str], ...]
+    idle: tuple[str, ...]
     passed: int
     skipped: int
 
     @property
     def good(self) -> bool:
-        """Whether nothing got worse and nothing new failed. What failed before as well is told, and stops nobody."""
-        return not (self.regressions or self.failures or self.problems)
+        """Whether nothing got worse, nothing new failed and each suite tested something. What failed before as well
+        is told, and stops nobody."""
+        return not (self.regressions or self.failures or self.problems or self.idle)
 
 
 def judge(now: CheckRun, before: CheckRun | None, suites: Mapping[str, Suite]) -> Verdict:
@@ -66,8 +68,10 @@ def judge(now: CheckRun, before: CheckRun | None, suites: Mapping[str, Suite]) -
     still: list[Finding] = []
     known: list[Finding] = []
     mended: list[Finding] = []
+    idle: list[str] = []
     passed = skipped = 0
     for result in now.suites:
+        bad = len(regressions) + len(failures) + len(still)
         listed = of_release(suites[result.suite].known, now.release) if result.suite in suites else ()
         was_there = result.suite in earlier
         for case, was in _pairs(result, earlier.get(result.suite, {})):
@@ -92,10 +96,14 @@ def judge(now: CheckRun, before: CheckRun | None, suites: Mapping[str, Suite]) -
             gone = [id_ for id_, outcome in earlier[result.suite].items() if id_ not in here and outcome == "passed"]
             text = "it passed before and was not run now"
             regressions += [Finding(result.suite, id_, "passed", None, text) for id_ in gone]
+        told = result.problem or len(regressions) + len(failures) + len(still) > bad
+        if not told and all(case.outcome != "passed" for case in result.cases):
+            idle.append(result.suite)
     problems = tuple((result.suite, result.problem) for result in now.suites if result.problem)
     return Verdict(
-        tuple(regressions), tuple(failures), tuple(still), tuple(known), tuple(mended), problems, passed, skipped
-    )
+        tuple(regressions), tuple(failures), tuple(still), tuple(known), tuple(mended), problems, tuple(idle), passed,
+        skipped,
+    )  # fmt: skip
 
 
 def _by_id(result: SuiteResult) -> dict[str, Outcome]:
@@ -118,6 +126,8 @@ def lines(verdict: Verdict, compared_with: str) -> Iterator[str]:
     )
     for suite, problem in verdict.problems:
         yield f"could not be run: {suite}: {problem}"
+    for suite in verdict.idle:
+        yield f"tested nothing: {suite}: none of its tests passed"
     for word, found in groups:
         for one in found:
             was = f" (was {one.before})" if one.before is not None and one.before != one.now else ""

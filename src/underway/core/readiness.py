@@ -41,7 +41,8 @@ def readiness(
     """Whether each suite that is due ``before`` has passed, by its latest results of that moment.
 
     They must be of ``cluster`` and of ``release``, have begun at or after ``since`` (when the last run was over; Unix
-    seconds) and have ended at most ``age`` seconds before ``now``. Tests that are known to fail stop nobody.
+    seconds) and have ended at most ``age`` seconds before ``now``. Tests that are known to fail or
+    are skipped stop nobody, but of each suite one at least must have passed: else nothing was tested.
     """
     due = {name: suite for name, suite in suites.items() if "before" in suite.when}
     latest: dict[str, CheckRun] = {}
@@ -81,3 +82,5 @@ def _against(
     if verdict.failures:
         failed = some([clean(one.id, SHOWN) for one in verdict.failures])
         yield f"{failed} did not pass ({checks.id})"
+    if verdict.idle:
+        yield f"none of its tests passed ({checks.id})"

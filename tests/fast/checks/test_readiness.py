@@ -56,6 +56,9 @@ def test_without_suites_that_are_due_it_begins() -> None:
         ({"suites": (GOOD.suites[0],)}, "page: not run yet"),
         ({"suites": (GOOD.suites[0], result("page", {"page": "failed"}))}, "page: page did not pass (good)"),
         ({"suites": (GOOD.suites[0], result("page", {"page": "missing"}))}, "page: page did not pass (good)"),
+        ({"suites": (result("smoke", {"a": "skipped"}), GOOD.suites[1])}, "smoke: none of its tests passed (good)"),
+        ({"suites": (result("smoke", {"old.b": "failed"}), GOOD.suites[1])}, "smoke: none of its tests passed (good)"),
+        ({"suites": (GOOD.suites[0], result("page", {}))}, "page: none of its tests passed (good)"),
         ({"suites": (GOOD.suites[0], result("page", {}, "it said: token 123"))}, "page: could not be run (good)"),
     ],
 )
@@ -114,7 +117,8 @@ def runs(draw: st.DrawFn) -> list[CheckRun]:
 
 
 def may_begin(kept: list[CheckRun]) -> bool:
-    """The promise, written down anew: of each suite that is due, the latest before counts, and is good in all."""
+    """The promise, written down anew: of each suite that is due, the latest before counts, and is good in all;
+    good is what has a test that passed, and none that failed beside those that are known to."""
     for name in ("smoke", "page"):
         mine = [
             (one.started, one, own)
@@ -130,7 +134,13 @@ def may_begin(kept: list[CheckRun]) -> bool:
             if case.outcome in ("failed", "missing") and not (name == "smoke" and case.id.startswith("old."))
         ]  # fmt: skip
         in_time = checks.started >= OVER and NOW - AGE <= checks.ended <= NOW
-        if bad or own.problem or checks.release != "1" or not in_time:
+        if (
+            bad
+            or not any(case.outcome == "passed" for case in own.cases)
+            or own.problem
+            or checks.release != "1"
+            or not in_time
+        ):
             return False
     return True
 

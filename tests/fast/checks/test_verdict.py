@@ -82,6 +82,16 @@ def test_the_three_cases(record: ResourceRecord | None, case: str) -> None:
     assert sanity.case_of(record, "2") == case
 
 
+def test_a_suite_of_which_nothing_passed_tested_nothing() -> None:
+    for now in (checks("before", a="skipped"), checks("before"), checks("before", always="failed")):
+        verdict = checking.judge(now, None, SUITES)
+        assert (verdict.good, verdict.idle) == (False, ("smoke",))
+        assert "tested nothing: smoke: none of its tests passed" in list(checking.lines(verdict, ""))
+    verdict = checking.judge(checks("before", a="skipped", b="failed"), None, SUITES)
+    assert (verdict.good, verdict.idle) == (False, ()), "why is told already"
+    assert checking.judge(checks("before", a="skipped", b="passed"), None, SUITES).good
+
+
 OLD, NEW = ResourceRecord(release="1", present=True, at=0), ResourceRecord(release="2", present=True, at=0)
 
 
