@@ -115,7 +115,8 @@ class RabbitMq:
     process: subprocess.Popen[bytes] | None = None
     mapper: subprocess.Popen[bytes] | None = None
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What the broker and its tools are started with."""
         home = self.directory / "rabbitmq"
         home.mkdir(exist_ok=True)
         cookie = home / ".erlang.cookie"
@@ -147,7 +148,7 @@ class RabbitMq:
 
     def start(self) -> None:
         """Start it."""
-        environment = self._environment()
+        environment = self.environment()
         log = self.directory / "rabbitmq.log"
         with log.open("ab") as out:
             if self.mapper is None:
@@ -163,7 +164,7 @@ class RabbitMq:
     def queues(self) -> list[str]:
         """The names of all queues."""
         words = ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "list_queues", "name", "--no-table-headers"]
-        done = subprocess.run(words, env=self._environment(), check=True, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(words, env=self.environment(), check=True, capture_output=True, text=True, timeout=60)
         return done.stdout.split()
 
     def stop(self) -> None:
