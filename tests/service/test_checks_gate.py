@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,25 @@ def test_a_cluster_without_checks_begins_as_ever(operator: Operator) -> None:
     assert "next: underway upgrade plan.json" in operator("plan --to 2.0 -o plan.json").stdout
     assert operator("upgrade plan.json --yes --plain --without-checks", "there are none").returncode == 4
     assert "waived" not in operator("log").stdout
+
+
+def test_results_are_compared_with_each_suites_own_latest(operator: Operator) -> None:
+    cluster = operator.directory / "cluster.yaml"
+    text = (
+        cluster.read_text()
+        .replace("    when: [before]\n", "")
+        .replace("    when: [after]\n", "")
+        .replace('"false"', '"true"')
+    )
+    cluster.write_text(text)
+    (operator.directory / "page").touch()
+    ids = []
+    for suite in ("page", "afterwards", "page"):
+        ids.append(operator(f"check run before --suite {suite}").stdout.split()[-3])
+        time.sleep(1.1)  # ids are by the second
+    after = operator("check run after --suite afterwards").stdout
+    assert f"against {ids[1]}\n" in after, "not with the newest, which has nothing of it"
+    assert f"against {ids[1]}, {ids[2]}\n" in operator("check run after").stdout
 
 
 NOTE = """

@@ -99,7 +99,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(workspace: Path, tmp_path: Path, timeout: float = 120.0, **ask: object) -> SuiteResult:
     asked = Tempest(directory=str(workspace), program=STESTR, workers=1, **ask)  # type: ignore[arg-type]
-    return run_suite(Suite(name="it", kind="tempest", tempest=asked, timeout=timeout), Around("2", tmp_path, wall))
+    return run_suite(
+        Suite(name="it", kind="tempest", tempest=asked, timeout=timeout),
+        Around("2", tmp_path, tmp_path / "saved", wall),
+    )
 
 
 def outcomes(found: SuiteResult) -> dict[str, str]:
@@ -158,7 +161,7 @@ def test_nothing_to_run(workspace: Path, tmp_path: Path) -> None:
 
 def test_no_stestr(tmp_path: Path) -> None:
     asked = Tempest(directory=str(tmp_path), program="/nowhere/stestr")
-    found = run_suite(Suite(name="it", kind="tempest", tempest=asked), Around("2", tmp_path, wall))
+    found = run_suite(Suite(name="it", kind="tempest", tempest=asked), Around("2", tmp_path, tmp_path / "saved", wall))
     assert found.problem == "stestr list: /nowhere/stestr: No such file or directory"
 
 
@@ -178,12 +181,17 @@ def test_pytest_and_its_results(tmp_path: Path) -> None:
         "def test_error(broken):\n    pass\n"
     )
     asked = Testinfra(python=sys.executable, files=(str(tmp_path / "test_hosts.py"),))
-    found = run_suite(Suite(name="it", kind="testinfra", testinfra=asked, timeout=60), Around("2", tmp_path, wall))
+    found = run_suite(
+        Suite(name="it", kind="testinfra", testinfra=asked, timeout=60), Around("2", tmp_path, tmp_path / "saved", wall)
+    )
     assert found.problem == ""
     assert [(case.id.rpartition(".")[2], case.outcome) for case in found.cases] == [
         ("test_good", "passed"), ("test_bad", "failed"), ("test_skipped", "skipped"), ("test_error", "failed"),
     ]  # fmt: skip
     assert [case.text for case in found.cases][1:3] == ["AssertionError: too old", "not here"]
     missing = Testinfra(python=sys.executable, files=(str(tmp_path / "nowhere.py"),))
-    found = run_suite(Suite(name="it", kind="testinfra", testinfra=missing, timeout=60), Around("2", tmp_path, wall))
+    found = run_suite(
+        Suite(name="it", kind="testinfra", testinfra=missing, timeout=60),
+        Around("2", tmp_path, tmp_path / "saved", wall),
+    )
     assert found.problem.startswith("pytest: exit 4")

@@ -51,9 +51,14 @@ class Shelf:
         found.mkdir(mode=0o700, parents=True, exist_ok=True)
         return found
 
+    @property
+    def saved(self) -> Path:
+        """Where what suites remember lies, a directory each."""
+        return self._directory / "saved"
+
     def save(self, suite: str) -> Path:
         """The directory in which a resource remembers."""
-        return self._directory / "saved" / suite
+        return self.saved / suite
 
     def put(self, checks: CheckRun) -> Path:
         """Keep a run of checks."""
@@ -182,7 +187,7 @@ class Checks:
         now = self._session.clock.now
         started = now()
         id_ = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(started))}-{moment}"
-        around = Around(self._release, self._shelf.logs(id_), now, self._session.place.known_hosts)
+        around = Around(self._release, self._shelf.logs(id_), self._shelf.saved, now, self._session.place.known_hosts)
         results = []
         for suite in suites:
             self._say(f"{suite.name} ({suite.kind})")
@@ -220,14 +225,23 @@ class Checks:
         return Judged(checks, before, checking.judge(checks, before, self._inputs.checks), broken)
 
     def _earlier(self, checks: CheckRun) -> CheckRun | None:
-        """What those during and after an upgrade are compared with: of every suite its latest result before it."""
+        """What those during and after an upgrade are compared with: of each of their suites its latest result before.
+
+        Where these are of several runs, the id names them all, the oldest first.
+        """
         if checks.moment == "before":
             return None
-        found = [one for one in self._shelf.all() if one.moment == "before" and one.started < checks.started]
-        if not found:
+        mine = {result.suite for result in checks.suites}
+        latest: dict[str, tuple[CheckRun, SuiteResult]] = {}
+        for one in self._shelf.all():
+            if one.moment == "before" and one.started < checks.started:
+                latest.update((result.suite, (one, result)) for result in one.suites if result.suite in mine)
+        if not latest:
             return None
-        latest = {result.suite: result for one in found for result in one.suites}
-        return replace(found[-1], suites=tuple(latest.values()))
+        of = {one.id: one for one, _ in latest.values()}
+        newest = max(of.values(), key=lambda one: one.started)
+        ids = ", ".join(sorted(of, key=lambda id_: of[id_].started))
+        return replace(newest, id=ids, suites=tuple(result for _, result in latest.values()))
 
     def _resource(self, suite: Suite, moment: Moment, around: Around) -> SuiteResult:
         """The cases of the sanity run that are due; during an upgrade it is only looked at."""

@@ -36,7 +36,8 @@ class Verdict:
     ``regressions`` passed before and do not now (also those that were skipped or are no longer there). ``failures``
     are new: nothing is known of them from before. ``still`` failed before as well. ``known`` are on the suite's list
     for this release. ``mended`` pass now. ``problems`` are suites that could not be run; ``idle`` those that tested
-    nothing: none of their tests passed, though none is told above. ``skipped`` and ``passed`` are counts.
+    nothing: none of their tests passed, though none is told above. ``left``: suites with how many things
+    of theirs are left behind; that stops nobody. ``skipped`` and ``passed`` are counts.
     """
 
     regressions: tuple[Finding, ...]
@@ -46,6 +47,7 @@ class Verdict:
     mended: tuple[Finding, ...]
     problems: tuple[tuple[str, str], ...]
     idle: tuple[str, ...]
+    left: tuple[tuple[str, int], ...]
     passed: int
     skipped: int
 
@@ -100,9 +102,10 @@ def judge(now: CheckRun, before: CheckRun | None, suites: Mapping[str, Suite]) -
         if not told and all(case.outcome != "passed" for case in result.cases):
             idle.append(result.suite)
     problems = tuple((result.suite, result.problem) for result in now.suites if result.problem)
+    left = tuple((result.suite, result.left) for result in now.suites if result.left)
     return Verdict(
-        tuple(regressions), tuple(failures), tuple(still), tuple(known), tuple(mended), problems, tuple(idle), passed,
-        skipped,
+        tuple(regressions), tuple(failures), tuple(still), tuple(known), tuple(mended), problems, tuple(idle), left,
+        passed, skipped,
     )  # fmt: skip
 
 
@@ -128,6 +131,9 @@ def lines(verdict: Verdict, compared_with: str) -> Iterator[str]:
         yield f"could not be run: {suite}: {problem}"
     for suite in verdict.idle:
         yield f"tested nothing: {suite}: none of its tests passed"
+    for suite, number in verdict.left:
+        what = plural(number, "thing that it made", "things that it made")
+        yield f"left behind: {suite}: {what} and could not delete (its next run tries again)"
     for word, found in groups:
         for one in found:
             was = f" (was {one.before})" if one.before is not None and one.before != one.now else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import subprocess
 import time
@@ -21,7 +22,7 @@ from underway.core.sanity import DURING, VERBS
 def around(tmp_path: Path) -> Around:
     logs = tmp_path / "logs"
     logs.mkdir(exist_ok=True)
-    return Around("2", logs, wall)
+    return Around("2", logs, tmp_path / "saved", wall)
 
 
 def command(*words: str, **more: Any) -> Suite:
@@ -60,6 +61,27 @@ def test_a_command_that_does_not_end_takes_its_children_with_it(tmp_path: Path) 
         time.sleep(0.05)
     os.kill(child, 9)
     raise AssertionError("the child lives")
+
+
+def test_what_a_probe_could_not_delete_is_told_and_deleted_by_the_next_run(tmp_path: Path) -> None:
+    with FakeApi() as api:
+        probe = Probe(
+            name="it", kind="http", url=f"{api.url}/things", method="POST", body='{"name": "{unique}"}', status=(201,),
+            access="write", cleanup={"url": f"{api.url}/things/{{id}}", "id": "thing.id",
+                                     "list": f"{api.url}/things?name={{unique}}", "items": "things"},
+        )  # fmt: skip
+        suite = Suite(name="it", kind="probe", probe=probe)
+        api.refuse_deletes = True
+        first = run_suite(suite, around(tmp_path))
+        assert len(api.things) == 1 == first.left, first
+        api.refuse_deletes = False
+        later = dataclasses.replace(around(tmp_path), logs=tmp_path)  # another run has a directory of its own for these
+        found = run_suite(suite, later)
+        assert (found.left, api.things) == (0, {}), "it swept what the run before had left"
+        assert [case.outcome for case in found.cases] == ["passed"]
+        with (tmp_path / "saved/it/lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert "another 'underway check'" in run_suite(suite, later).problem
 
 
 def test_a_probe_asked_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from underway.core import checking, sanity
+from underway.core.model.base import replace
 from underway.core.model.check import Case, CheckRun, Look, Moment, Outcome, ResourceRecord, Suite, SuiteResult, Tempest
 from underway.core.rows import StepRow
 
@@ -90,6 +91,14 @@ def test_a_suite_of_which_nothing_passed_tested_nothing() -> None:
     verdict = checking.judge(checks("before", a="skipped", b="failed"), None, SUITES)
     assert (verdict.good, verdict.idle) == (False, ()), "why is told already"
     assert checking.judge(checks("before", a="skipped", b="passed"), None, SUITES).good
+
+
+def test_what_is_left_behind_is_told_and_stops_nobody() -> None:
+    now = checks("before", a="passed")
+    verdict = checking.judge(replace(now, suites=(replace(now.suites[0], left=2),)), None, SUITES)
+    assert verdict.good
+    said = "left behind: smoke: 2 things that it made and could not delete (its next run tries again)"
+    assert said in list(checking.lines(verdict, ""))
 
 
 OLD, NEW = ResourceRecord(release="1", present=True, at=0), ResourceRecord(release="2", present=True, at=0)

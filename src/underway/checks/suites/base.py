@@ -11,13 +11,15 @@ from underway.core.model.check import Suite, SuiteResult
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """``release``: what the cluster runs now. ``logs``: a directory for what programs say. ``wall``: Unix seconds.
+    """``release``: what the cluster runs now. ``logs``: a directory for what programs say. ``saved``: the directory in
+    which each suite has one for what it must remember from one run to the next. ``wall``: Unix seconds.
 
     ``known_hosts``: the file of the hosts' keys, for suites that speak SSH; None: as ssh itself finds them.
     """
 
     release: str
     logs: Path
+    saved: Path
     wall: Callable[[], float]
     known_hosts: Path | None = None
 

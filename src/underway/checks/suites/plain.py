@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from underway.checks.base import Answer
 from underway.checks.build import Kit
+from underway.checks.leftovers import Leftovers
 from underway.checks.suites import process
 from underway.checks.suites.base import Around
 from underway.core.model.check import Case, Suite, SuiteResult
@@ -30,22 +35,43 @@ def run_command(suite: Suite, around: Around) -> SuiteResult:
 
 
 def run_probe(suite: Suite, around: Around) -> SuiteResult:
-    """A good answer is good; what a write probe made is deleted before this returns."""
+    """A good answer is good. What a write probe made is deleted before this returns, or counted and left to the next
+    run, which also deletes what a run that was killed has left."""
     assert suite.probe is not None
     begun = time.monotonic()
+    leftovers = around.saved / suite.name / "leftovers"
     try:
-        answer = asyncio.run(_ask(suite.probe, around))
-    except InputError as error:
+        with _alone(leftovers):
+            answer = asyncio.run(_ask(suite.probe, around, leftovers))
+            left = Leftovers.count(leftovers)
+    except (InputError, _Busy) as error:
         return SuiteResult(suite=suite.name, kind=suite.kind, problem=str(error))
     took = round(time.monotonic() - begun, 3)
     return _one(
         suite,
         Case(id=suite.name, outcome="passed" if answer.ok else "failed", took=took, text=answer.error),
+        left,
     )
 
 
-async def _ask(probe: Probe, around: Around) -> Answer:
-    kit = Kit({probe.name: probe}, around.wall, around.logs / f"{probe.name}.leftovers")
+class _Busy(Exception):
+    """Another process runs the suite."""
+
+
+@contextlib.contextmanager
+def _alone(leftovers: Path) -> Iterator[None]:
+    """Nobody else writes the file meanwhile: it is read once and rewritten. Raises _Busy."""
+    leftovers.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with leftovers.with_name("lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _Busy("another 'underway check' asks this probe now; run it again when that is over") from None
+        yield
+
+
+async def _ask(probe: Probe, around: Around, leftovers: Path) -> Answer:
+    kit = Kit({probe.name: probe}, around.wall, leftovers)
     try:
         async with asyncio.timeout(probe.timeout):
             return await kit.checks[probe.name].ask()
@@ -55,5 +81,5 @@ async def _ask(probe: Probe, around: Around) -> Answer:
         await kit.close()
 
 
-def _one(suite: Suite, case: Case) -> SuiteResult:
-    return SuiteResult(suite=suite.name, kind=suite.kind, cases=(case,))
+def _one(suite: Suite, case: Case, left: int = 0) -> SuiteResult:
+    return SuiteResult(suite=suite.name, kind=suite.kind, cases=(case,), left=left)

@@ -82,12 +82,14 @@ class Case(Value, frozen=True, kw_only=True):
 
 
 class SuiteResult(Value, frozen=True, kw_only=True):
-    """What a suite found. ``problem``: why it could not be run to its end, empty where it was."""
+    """What a suite found. ``problem``: why it could not be run to its end, empty where it was. ``left``: how many
+    things that it made could not be deleted yet; its next run tries again."""
 
     suite: str
     kind: SuiteKind
     cases: tuple[Case, ...] = ()
     problem: str = ""
+    left: int = 0
 
 
 class Look(Value, frozen=True, kw_only=True):
