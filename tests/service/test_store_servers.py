@@ -249,10 +249,15 @@ def test_a_killed_test_leaves_nothing(kind: str, module: str, function: str, tmp
     )
     try:
         assert child.stdout is not None
-        pids = json.loads(child.stdout.readline())
-        assert all(killing.started(pid) is not None for pid in pids)
+        began = {pid: killing.started(pid) for pid in json.loads(child.stdout.readline())}
+        assert None not in began.values()
         child.send_signal(signal.SIGKILL)
-        until(lambda: all(killing.started(pid) is None for pid in pids), f"{pids} are gone")
+        try:
+            until(lambda: all(killing.started(pid) is None for pid in began), f"{list(began)} are gone", patience=60.0)
+        except AssertionError:
+            for pid in (pid for pid, since in began.items() if killing.started(pid) == since):
+                os.kill(pid, signal.SIGKILL)
+            raise
     finally:
         child.kill()
         child.communicate()
