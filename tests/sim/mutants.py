@@ -148,7 +148,7 @@ class WriteSkew(Coordinator):
     """TRUST §0, 3: the fence is the host's own record; the group's is taken as it is now, not as it was seen."""
 
     def _commit(self, change: Change, snapshot: Seen) -> None:
-        key = self._repository.keys.run(self._run).admission
+        key = self._repository.keys.admission
         for _ in range(10 if change.claims() else 0):
             item = self._repository.store.get(key)
             change = copy_of(change, admission=item.revision if item is not None else 0)

@@ -42,6 +42,7 @@ class Board:
         self.actions: dict[str, ActionRecord] = dict(snapshot.actions)
         self._health = dict(snapshot.health)
         self._holds = dict(snapshot.holds)
+        self._elsewhere = dict(snapshot.elsewhere)
         self.opened: dict[str, tuple[tuple[Visit, ActionRecord], ...]] = {}
         self.waived: dict[str, tuple[tuple[Visit, ActionRecord], ...]] = {}
         self.unfinished: dict[Visit, int] = {}
@@ -71,6 +72,7 @@ class Board:
         actions: Iterable[str] | None,
         health: Iterable[str] | None,
         holds: Iterable[str] | None,
+        elsewhere: Iterable[str] | None = None,
     ) -> None:
         """Take in a later snapshot of the same run. The names are those of the records that differ; None: find out."""
         touched: dict[str, None] = {}
@@ -84,6 +86,9 @@ class Board:
             touched[host] = None
         for host in _differing(self._holds, snapshot.holds) if holds is None else holds:
             _copy(self._holds, host, snapshot.holds)
+            touched[host] = None
+        for host in _differing(self._elsewhere, snapshot.elsewhere) if elsewhere is None else elsewhere:
+            _copy(self._elsewhere, host, snapshot.elsewhere)
             touched[host] = None
         look = self.look
         look.run, look.approvals, look.outage = snapshot.run, snapshot.approvals, snapshot.outage
@@ -194,7 +199,13 @@ class Board:
             if self._done(visit, host)
         }
         special = (
-            self._ahead | self.opened.keys() | self.waived.keys() | self._sick | self._holds.keys() | layout.executors
+            self._ahead
+            | self.opened.keys()
+            | self.waived.keys()
+            | self._sick
+            | self._holds.keys()
+            | layout.executors
+            | self._elsewhere.keys()
         )
         if stage >= 0:
             for visit in layout.by_stage[stage]:
@@ -263,6 +274,7 @@ class Board:
             health=self._health.get(host),
             hold=self._holds.get(host),
             waived=tuple(entry for entry in self.waived.get(host, ()) if stage in (-1, entry[0].stage)),
+            elsewhere=self._elsewhere.get(host),
         )
 
     def _next_of(self, host: str) -> int:
@@ -276,7 +288,7 @@ class Board:
         """Account for one host anew, and tag it."""
         self._forget(host)
         facts = self.facts(host)
-        noted = bool(facts.opened) or host in self._sick
+        noted = bool(facts.opened) or host in self._sick or facts.elsewhere is not None
         self.tally.set(host, next((row.cause for row in self.rules.down if row.holds(facts)), "") if noted else "")
         if noted:
             self._note(facts)

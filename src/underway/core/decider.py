@@ -29,6 +29,7 @@ class Changes:
     actions: Collection[str] = ()
     health: Collection[str] = ()
     holds: Collection[str] = ()
+    elsewhere: Collection[str] = ()
 
 
 class IncrementalDecider:
@@ -54,7 +55,7 @@ class IncrementalDecider:
         elif changes is None:
             self._board.update(snapshot, None, None, None)
         else:
-            self._board.update(snapshot, changes.actions, changes.health, changes.holds)
+            self._board.update(snapshot, changes.actions, changes.health, changes.holds, changes.elsewhere)
         return self._decide(now)
 
     def decide_whole(self, snapshot: Snapshot, now: float) -> Decision:

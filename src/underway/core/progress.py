@@ -37,7 +37,7 @@ _CAPACITY: frozenset[ReasonKind] = frozenset(
 _SETTLED: frozenset[ReasonKind] = frozenset({"done", "at-work", "soaking"})
 _URGENT: tuple[ReasonKind, ...] = (
     "unknown", "failed", "stuck", "halted-failures", "halted-outage", "host-unhealthy", "approval-wanted", "paused",
-    "aborted", "held", "limit-zero", "over-limit",
+    "aborted", "held", "limit-zero", "over-limit", "other-run",
 )  # fmt: skip
 
 

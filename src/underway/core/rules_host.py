@@ -5,7 +5,9 @@ What these rows see changes only when a record of the host, its hold or its heal
 
 from __future__ import annotations
 
-from underway.core.model.state import ActionRecord, ActionState
+from collections.abc import Collection
+
+from underway.core.model.state import BUSY, TROUBLED, ActionRecord, ActionState
 from underway.core.rulebook import Contributor, HostFacts, Rule, Said, said
 from underway.core.words import clean, clock
 
@@ -117,6 +119,21 @@ def say_held(facts: HostFacts) -> Said:
     )
 
 
+def is_in_another_run(facts: HostFacts) -> bool:
+    return facts.elsewhere is not None and (bool(facts.todo) or facts.elsewhere.state in TROUBLED)
+
+
+def say_in_another_run(facts: HostFacts) -> Said:
+    assert facts.elsewhere is not None
+    run, work = facts.elsewhere.run, facts.elsewhere.action.rpartition("/")[0]
+    if facts.elsewhere.state in TROUBLED:
+        what = "failed in" if facts.elsewhere.state == "failed" else "nobody can tell what happened in"
+        text = f"{what} {work} of run {run} (it keeps its slot; underway --run {run} retry {facts.host}, or skip)"
+    else:
+        text = f"at work on {work} of run {run}, which shares its slots with this run; waits until that is finished"
+    return said(text, run=run, action=facts.elsewhere.action)
+
+
 def _unhealthy(facts: HostFacts) -> bool:
     return facts.health is not None and not facts.health.healthy
 
@@ -168,6 +185,8 @@ HOST_ROWS: tuple[Rule[HostFacts], ...] = (
     Rule("at-work", "at-work", is_at_work, say_at_work),
     # An operator's hold is never overridden (P5), so it is the reason whatever else would be.
     Rule("held", "held", is_held, say_held),
+    # Two runs never do anything on one host at once; and what another run broke nobody touches before somebody looked.
+    Rule("other-run", "other-run", is_in_another_run, say_in_another_run),
     # An upgrade of a sick host hides whether the upgrade broke it; the word retry overrides. A rollback is the cure.
     Rule("unhealthy-before", "host-unhealthy", is_unhealthy_before, say_unhealthy_before),
     # Upgraded and broken (D4): not this host but those after it wait for this.
@@ -181,12 +200,19 @@ def _rolling(facts: HostFacts, *states: ActionState) -> bool:
     return any(visit.rolling and record.state in states for visit, record in facts.opened)
 
 
+def _elsewhere(facts: HostFacts, states: Collection[ActionState]) -> bool:
+    return facts.elsewhere is not None and facts.elsewhere.state in states
+
+
 DOWN: tuple[Contributor, ...] = (
     # The first that holds names the cause; any of them counts the host. By kind of trouble, the worst first.
     Contributor("failed", lambda facts: _rolling(facts, "failed")),  # nobody knows what still serves there
     Contributor("unknown", lambda facts: _rolling(facts, "unknown")),  # nor here; a timer does not help (P7)
     Contributor("at work", lambda facts: _rolling(facts, "claimed", "running")),  # stuck or not
     Contributor("soaking", lambda facts: _rolling(facts, "soaking")),  # back, but not yet proven
+    # Several runs share one budget: what another one took is not there, whatever it does with it.
+    Contributor("in trouble in another run", lambda facts: _elsewhere(facts, TROUBLED)),
+    Contributor("in another run", lambda facts: _elsewhere(facts, BUSY)),
     # Another machine stands there: what the old one had proven it has to prove itself (P1, P7).
     Contributor("replaced", lambda facts: any(visit.rolling and record.again for visit, record in facts.opened)),
     Contributor("unhealthy", _unhealthy),  # for whatever reason, upgraded or not (D4)

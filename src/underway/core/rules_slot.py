@@ -63,7 +63,7 @@ def _stuck_over(case: SlotCase, units: tuple[Unit, ...]) -> Unit | None:
     if not (case.counted and case.visit.rolling):
         return None
     for unit in units:
-        if not unit.fits(True) and not {"at work", "soaking"} & set(unit.members.values()):
+        if not unit.fits(True) and not {"at work", "soaking", "in another run"} & set(unit.members.values()):
             return unit
     return None
 

@@ -97,6 +97,8 @@ def ended(tick: Tick, stopping: bool, cancelled: bool) -> End | None:
         return "aborted"
     if tick.decision.halt is not None:
         return "halted"
+    if any(found.state in BUSY for found in tick.snapshot.elsewhere.values()):
+        return None  # what another run has taken it will give back
     if tick.decision.grants or (tick.decision.wake and any(reason.until for reason in tick.decision.reasons.values())):
         return None  # a host's own reason names a time; that a window will close some day moves nobody
     # an unhealthy host may become well without anybody's word; whatever else waits now, waits for an operator

@@ -141,7 +141,7 @@ def bumps_run(change: Change, old_outage: Mapping[str, float]) -> str:
 def bumps_cluster(change: Change, old_health: Mapping[str, Health]) -> str:
     """The same for what belongs to no run: a hold, or a host that becomes (or is first seen) unhealthy.
 
-    It is the cluster's current run that must look again, whichever run the writer was looking at.
+    There is one admission record, so whoever grants in any run must look again.
     """
     for host, health in change.health.items():
         before = old_health.get(host)

@@ -34,6 +34,12 @@ class Current(Value, frozen=True, kw_only=True):
     run: str
 
 
+class Active(Value, frozen=True, kw_only=True):
+    """Runs beside the current one that may go on, oldest first: what was rolled out in the meantime."""
+
+    runs: tuple[str, ...]
+
+
 class PlanHead(Value, frozen=True, kw_only=True):
     """How the plan's envelope was cut: ``pieces`` keys, ``size`` bytes in all, their SHA-256."""
 
@@ -69,6 +75,7 @@ class _Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 SCHEMAS: dict[type[Any], int] = {
     RunRecord: 1,
     Current: 1,
+    Active: 1,
     PlanHead: 1,
     Admission: 1,
     PolicyRecord: 1,

@@ -55,6 +55,18 @@ class Keys:
         return f"{self.root}current"
 
     @property
+    def active(self) -> str:
+        return f"{self.root}active"
+
+    @property
+    def runs(self) -> str:
+        return f"{self.root}runs/"
+
+    @property
+    def admission(self) -> str:
+        return f"{self.root}admission"
+
+    @property
     def holds(self) -> str:
         return f"{self.root}holds/"
 
@@ -92,7 +104,7 @@ class Keys:
         return f"{self.root}audit"
 
     def run(self, run: str) -> RunKeys:
-        return RunKeys(f"{self.root}runs/{part(run, 'run')}/")
+        return RunKeys(f"{self.runs}{part(run, 'run')}/")
 
     def hold(self, host: str) -> str:
         return self.holds + (_ALL if host == ALL_HOSTS else part(host, "host"))
@@ -133,10 +145,6 @@ class RunKeys:
     @property
     def plan_head(self) -> str:
         return f"{self.root}plan-head"
-
-    @property
-    def admission(self) -> str:
-        return f"{self.root}admission"
 
     @property
     def policy(self) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import TypeVar
 
 from underway.core.model.base import digest
 from underway.core.model.event import Event
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import (
+    BUSY,
     ActionRecord,
     Admission,
     Approval,
@@ -26,7 +26,17 @@ from underway.records import audit
 from underway.records import change as changes
 from underway.records.audit import AuditEntry
 from underway.records.change import Change
-from underway.records.codec import AuditHead, Current, Durations, Outages, PlanHead, decode, decode_or_none, encode
+from underway.records.codec import (
+    Active,
+    AuditHead,
+    Current,
+    Durations,
+    Outages,
+    PlanHead,
+    decode,
+    decode_or_none,
+    encode,
+)
 from underway.records.keys import Keys, RunKeys
 from underway.records.seen import Look, Seen
 from underway.store.base import ABSENT, MAX_KEYS, MAX_VALUE, Store
@@ -70,6 +80,7 @@ class Repository:
     def create_run(self, run: RunRecord, plan_envelope: bytes, *events: Event) -> None:
         """Record a new run as the cluster's current one, with its plan and its first events, in one transaction.
 
+        A run of mode ``roll`` becomes no current one: any number of them go on beside it, and share its slots.
         Pieces of a plan that is too large for one are written before; without the run's record they mean nothing.
         Raises ``AlreadyRunning`` unless the latest run is done or aborted, and where the id was used before (also by
         this very call, when it is made again because the outcome of the first was unknown: compare the id).
@@ -77,22 +88,30 @@ class Repository:
         if run.cluster != self.cluster:
             raise changes.BadChange(f"run {run.id} is of cluster {run.cluster}, this is {self.cluster}")
         here = self.keys.run(run.id)
-        expect, serial = self._expect_no_run(here, run.id)
+        beside = run.mode == "roll"
+        expect, serial = self._expect_new(here, run.id, beside)
         starts = range(0, len(plan_envelope), PIECE)
         plan = PlanHead(pieces=len(starts), size=len(plan_envelope), sha256=digest(plan_envelope))
         writes = {
-            self.keys.current: encode(self.keys.current, Current(run=run.id), Current),
+            **self._listed(run.id, beside),
             here.record: encode(here.record, run, RunRecord),
             here.plan_head: encode(here.plan_head, plan, PlanHead),
-            here.admission: encode(here.admission, Admission(serial=serial, why="run created"), Admission),
+            self.keys.admission: encode(
+                self.keys.admission, Admission(serial=serial, why=f"run {run.id} created"), Admission
+            ),
         }
         try:
             for number, start in enumerate(starts):
                 self.store.commit({here.record: ABSENT}, {here.plan(number): plan_envelope[start : start + PIECE]})
             self._commit_audited(expect, writes, run.id, events)
         except Conflict:
-            self._expect_no_run(here, run.id)  # says whose run was quicker
+            self._expect_new(here, run.id, beside)  # says whose run was quicker
             raise
+
+    def beside(self) -> tuple[str, ...]:
+        """Runs that were begun beside the current one and may go on, oldest first."""
+        found, _ = self._read(self.keys.active, Active)
+        return () if found is None else found.runs
 
     def plan_envelope(self, run: str) -> bytes:
         """The signed envelope, byte for byte. Raises ``RecordInvalid`` if it is not what was written."""
@@ -159,7 +178,7 @@ class Repository:
             key = self.keys.host(host)
             writes[key] = encode(key, record, HostRecord)
         if admission is not None:
-            expect[self.keys.run(change.run).admission] = admission
+            expect[self.keys.admission] = admission
         if fence is not None:
             expect[self.keys.leader] = fence
         for attempt in range(ATTEMPTS):
@@ -167,9 +186,10 @@ class Repository:
             out = dict(writes)
             old_health = seen.health if seen is not None else self._expect_now(change, soft, out)
             self._add_durations(change, soft, out)
-            targets = self._bumped_runs(change, seen, old_health, soft)
-            for run, why in targets.items():
-                self._bump(run, why, change, expect, soft, out)
+            old_outage = seen.outage if seen is not None else {}
+            why = change.bump or changes.bumps_run(change, old_outage) or changes.bumps_cluster(change, old_health)
+            if why:
+                self._bump(why, change, expect, soft, out)
             entries, head = audit.extend(self._head(soft), change.run, change.events)
             out.update(audit.writes(self.keys, entries, head))
             try:
@@ -180,7 +200,7 @@ class Repository:
                 if conflict.key in expect or attempt + 1 == ATTEMPTS:
                     raise
                 continue
-            return revision, revision if change.run in targets else 0
+            return revision, revision if why else 0
         raise AssertionError("unreachable")
 
     def _expect_seen(self, change: Change, seen: Seen, expect: dict[str, int], writes: dict[str, bytes]) -> None:
@@ -222,39 +242,17 @@ class Repository:
             out[key] = encode(key, health, Health)
         return old
 
-    def _bumped_runs(
-        self, change: Change, seen: Seen | None, old_health: Mapping[str, Health], soft: dict[str, int]
-    ) -> dict[str, str]:
-        """The runs whose admission record this change bumps, and why."""
-        found: dict[str, str] = {}
-        of_run = changes.bumps_run(change, seen.outage if seen is not None else {}) or change.bump or ""
-        of_cluster = changes.bumps_cluster(change, old_health)
-        if change.run and of_run:
-            found[change.run] = change.bump or of_run
-        if of_cluster or (of_run and not change.run):
-            # ``current`` is expected too: a run that is created meanwhile must not go without the bump.
-            current, soft[self.keys.current] = self._read(self.keys.current, Current)
-            if current is not None:
-                found.setdefault(current.run, change.bump or of_cluster)
-        return found
-
     def _bump(
-        self,
-        run: str,
-        why: str,
-        change: Change,
-        expect: dict[str, int],
-        soft: dict[str, int],
-        out: dict[str, bytes],
+        self, why: str, change: Change, expect: dict[str, int], soft: dict[str, int], out: dict[str, bytes]
     ) -> None:
-        key = self.keys.run(run).admission
+        """Whoever decided on an older look must look again, in whichever run; tokens of claims raise its serial."""
+        key = self.keys.admission
         found, revision = self._read(key, Admission)
         if key not in expect:
             soft[key] = revision
         elif revision != expect[key]:
             raise Conflict(key, expect[key], revision)
-        tokens = change.claims().values() if run == change.run else ()
-        serial = max([(found.serial if found is not None else 0) + 1, *tokens])
+        serial = max([(found.serial if found is not None else 0) + 1, *change.claims().values()])
         out[key] = encode(key, Admission(serial=serial, why=why), Admission)
 
     def _add_durations(self, change: Change, soft: dict[str, int], out: dict[str, bytes]) -> None:
@@ -337,23 +335,42 @@ class Repository:
             raise RecordInvalid(f"{key}: expected the record of run {run}, found none")
         return found
 
-    def _expect_no_run(self, here: RunKeys, run: str) -> tuple[dict[str, int], int]:
+    def _expect_new(self, here: RunKeys, run: str, beside: bool) -> tuple[dict[str, int], int]:
         """What must hold for a new run (key -> revision), and the serial that its admission record begins with."""
-        current, revision = self._read(self.keys.current, Current)
-        expect = {here.record: ABSENT, self.keys.current: revision, here.admission: ABSENT}
+        admission, fence = self._read(self.keys.admission, Admission)
+        expect = {here.record: ABSENT, self.keys.admission: fence}
+        serial = admission.serial + 1 if admission is not None else 1
         used, _ = self._read(here.record, RunRecord)
         if used is not None:
             raise AlreadyRunning(run, used.state)
+        if beside:
+            _, expect[self.keys.active] = self._read(self.keys.active, Active)
+            return expect, serial
+        current, expect[self.keys.current] = self._read(self.keys.current, Current)
         if current is None:
-            return expect, 1
+            return expect, serial
         before = self.keys.run(current.run)
         latest, expect[before.record] = self._read(before.record, RunRecord)
         if latest is None:
             raise RecordInvalid(f"{before.record}: expected the record of run {current.run}, found none")
         if latest.state not in ("done", "aborted"):
             raise AlreadyRunning(latest.id, latest.state)
-        admission, expect[before.admission] = self._read(before.admission, Admission)
-        return expect, admission.serial + 1 if admission is not None else 1
+        return expect, serial
+
+    def _listed(self, run: str, beside: bool) -> dict[str, bytes]:
+        """The record by which a new run is found; those beside the current one that are over go."""
+        if not beside:
+            return {self.keys.current: encode(self.keys.current, Current(run=run), Current)}
+        left = tuple(name for name in self.beside() if not self._is_over(name))
+        return {self.keys.active: encode(self.keys.active, Active(runs=(*left, run)), Active)}
+
+    def _is_over(self, run: str) -> bool:
+        """Whether a run has ended and no host is at work in it any more."""
+        if not self._run_record(run).ended:
+            return False
+        here = self.keys.run(run).actions
+        found = (decode_or_none(item.key, item.value, ActionRecord) for item in self.store.list(here).items)
+        return not any(record is not None and record.state in BUSY for record in found)
 
     def _commit_audited(
         self, expect: dict[str, int], writes: dict[str, bytes], run: str, events: tuple[Event, ...]

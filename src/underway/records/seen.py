@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from underway.core.decider import Changes
-from underway.core.model.snapshot import Snapshot
+from underway.core.model.snapshot import Elsewhere, Snapshot
 from underway.core.model.state import (
+    BUSY,
+    TROUBLED,
     ActionRecord,
     Admission,
     Approval,
@@ -21,7 +23,7 @@ from underway.core.model.state import (
     RunRecord,
 )
 from underway.errors import RecordInvalid, StoreUnavailable
-from underway.records.codec import Outages, decode, decode_or_none
+from underway.records.codec import Active, Current, Outages, decode, decode_or_none
 from underway.records.keys import Keys, RunKeys
 from underway.store.base import ABSENT, Item, Store
 
@@ -53,7 +55,7 @@ class ChangeLog:
             if revision < self._first:
                 return None
             recent = self._names[bisect_right(self._at, revision) :]
-        found: dict[str, dict[str, None]] = {"actions": {}, "health": {}, "holds": {}}
+        found: dict[str, dict[str, None]] = {"actions": {}, "health": {}, "holds": {}, "elsewhere": {}}
         for part, name in recent:
             if part in found:
                 found[part][name] = None
@@ -65,6 +67,7 @@ class Seen(Snapshot):
     """A snapshot that also knows what a commit must compare.
 
     ``revisions``: the revision of every record that was there, by key. ``serial`` is that of the admission record.
+    ``others`` and ``runs``: what other runs have open (``<run>/<action>`` -> record), and how they stand.
     ``policy`` is the policy in force where it was changed mid-run: of the same look, so that a decision on it is
     fenced like all else. Actions that were revoked are present as ``pending`` (their attempts and cursors stay known).
     """
@@ -72,6 +75,8 @@ class Seen(Snapshot):
     serial: int = 0
     policy: PolicyRecord | None = None
     revisions: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, ActionRecord] = field(default_factory=dict, repr=False)
+    runs: Mapping[str, RunRecord] = field(default_factory=dict, repr=False)
     log: ChangeLog | None = field(default=None, compare=False, repr=False)
 
     def changes(self, since: int) -> Changes | None:
@@ -131,19 +136,33 @@ class Look:
         run = self._run_keys
         first = self._store.list(run.actions)
         items = list(first.items)
+        for other in self._others():
+            items.extend(self._store.list(other.actions).items)
+            items.extend(item for item in (self._store.get(other.record),) if item is not None)
         for prefix in (run.approvals, self._keys.holds, self._keys.health, self._keys.machines):
             items.extend(self._store.list(prefix).items)
-        for key in (run.record, run.admission, run.policy, run.outages):
+        for key in (run.record, self._keys.admission, run.policy, run.outages):
             item = self._store.get(key)
             if item is not None:
                 items.append(item)
         return tuple(items), first.revision
+
+    def _others(self) -> list[RunKeys]:
+        """Other runs that may go on: the cluster's current one, and those beside it."""
+        names: list[str] = []
+        current, active = self._store.get(self._keys.current), self._store.get(self._keys.active)
+        if current is not None:
+            names.append(decode(current.key, current.value, Current).run)
+        if active is not None:
+            names.extend(decode(active.key, active.value, Active).runs)
+        return [self._keys.run(name) for name in dict.fromkeys(names) if name != self._run]
 
     def _apply(self, before: Seen | None, items: tuple[Item, ...], revision: int) -> Seen:
         draft = _Draft(before)
         log = before.log if before is not None and before.log is not None else ChangeLog(revision)
         for item in items:
             draft.take(self._keys, self._run_keys, item)
+        draft.see_elsewhere()
         if before is not None:
             log.add(revision, draft.named)
         if draft.run is None:
@@ -157,12 +176,18 @@ class Look:
             health=draft.parts["health"],
             outage=draft.outage,
             machines=draft.parts["machines"],
-            admission=draft.parts["revisions"].get(self._run_keys.admission, ABSENT),
+            elsewhere=draft.parts["elsewhere"],
+            others=draft.parts["others"],
+            runs=draft.parts["runs"],
+            admission=draft.parts["revisions"].get(self._keys.admission, ABSENT),
             serial=draft.serial,
             policy=draft.policy,
             revisions=draft.parts["revisions"],
             log=log,
         )
+
+
+PARTS = ("actions", "holds", "approvals", "health", "machines", "revisions", "others", "runs", "elsewhere")
 
 
 class _Draft:
@@ -173,10 +198,7 @@ class _Draft:
         self.policy: PolicyRecord | None = before.policy if before else None
         self.outage: Mapping[str, float] = before.outage if before else {}
         self.serial = before.serial if before else 0
-        self.parts: dict[str, Any] = {
-            name: getattr(before, name) if before else {}
-            for name in ("actions", "holds", "approvals", "health", "machines", "revisions")
-        }
+        self.parts: dict[str, Any] = {name: getattr(before, name) if before else {} for name in PARTS}
         self._own: set[str] = set() if before else set(self.parts)
         self.named: list[tuple[str, str]] = []
 
@@ -189,14 +211,17 @@ class _Draft:
                 self._put("approvals", key[len(run.approvals) :], decode_or_none(key, value, Approval))
             elif key == run.record:
                 self.run = decode(key, value, RunRecord)
-            elif key == run.admission:
-                self.serial = decode(key, value, Admission).serial
             elif key == run.policy:
                 self.policy = decode_or_none(key, value, PolicyRecord)
             elif key == run.outages:
                 self.outage = decode(key, value, Outages).seconds
             else:
                 return  # the plan: not part of a look
+        elif key.startswith(keys.runs):
+            self._take_other(keys, item)
+            return
+        elif key == keys.admission:
+            self.serial = decode(key, value, Admission).serial
         elif key.startswith(keys.holds):
             name = keys.held(key)
             self._put("holds", name, decode_or_none(key, value, Hold))
@@ -205,8 +230,37 @@ class _Draft:
         elif key.startswith(keys.machines):
             self._put("machines", key[len(keys.machines) :], decode_or_none(key, value, Machine))
         else:
-            return  # other runs, the audit chain, durations
+            return  # the audit chain, durations
         self._part("revisions")[key] = item.revision
+
+    def _take_other(self, keys: Keys, item: Item) -> None:
+        """What another run has open, and whether that run goes on."""
+        name, _, rest = item.key[len(keys.runs) :].partition("/")
+        if rest == "record":
+            self._part("runs")[name] = decode(item.key, item.value, RunRecord)
+        elif rest.startswith("actions/"):
+            record = decode_or_none(item.key, item.value, ActionRecord)
+            mine, action = self._part("others"), f"{name}/{rest[len('actions/') :]}"
+            if record is not None and (record.state in BUSY or record.state in TROUBLED):
+                mine[action] = record
+            else:
+                mine.pop(action, None)
+
+    def see_elsewhere(self) -> None:
+        """Which hosts other runs have taken: those at work there, whatever became of the run; those in trouble, while
+        it goes on (a run that was aborted is not going to repair them)."""
+        if not self._own & {"others", "runs"}:
+            return
+        found: dict[str, Elsewhere] = {}
+        for name, record in sorted(self.parts["others"].items()):
+            run, _, action = name.partition("/")
+            known = self.parts["runs"].get(run)
+            if record.state in BUSY or (known is not None and not known.ended):
+                found.setdefault(action.rpartition("/")[2], Elsewhere(run, action, record.state))
+        before = self.parts["elsewhere"]
+        for host in before.keys() | found.keys():
+            if before.get(host) != found.get(host):
+                self._put("elsewhere", host, found.get(host))
 
     def _put(self, part: str, name: str, value: Any) -> None:
         mine = self._part(part)

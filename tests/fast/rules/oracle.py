@@ -68,9 +68,10 @@ class Judge:
     def down(self) -> set[str]:
         """Unavailable hosts: at work or in trouble with something that takes them out of service, or unhealthy.
 
-        So is one whose machine was replaced after that had begun, until it is done on the new machine.
+        So is one whose machine was replaced after that had begun, until it is done on the new machine; and one that
+        another run has taken, or has broken.
         """
-        found = {host for host in self.plan.hosts if self.sick(host)}
+        found = {host for host in self.plan.hosts if self.sick(host) or host in self.snapshot.elsewhere}
         for work in self.plan.passes.values():
             if work.rolling:
                 found |= {host for host in work.hosts if self.record(work, host).state in (*BUSY, *TROUBLE)}
@@ -141,6 +142,8 @@ class Judge:
             found.append(f"P5 run is {run}")
         if "*" in self.snapshot.holds or host in self.snapshot.holds:
             found.append("I3 held")
+        if host in self.snapshot.elsewhere:
+            found.append("I4 another run has it")
         if len(self.trouble) >= max(1, self.policy.failure_budget):
             found.append("I4 failure budget")
         if any(self.snapshot.outage.get(s, 0.0) > most for s, most in self.policy.outage_budget.items()):
@@ -306,6 +309,8 @@ class Judge:
                 wanted = {"at-work"}
             elif host in self.snapshot.holds and left:
                 wanted = {"held"}
+            elif host in self.snapshot.elsewhere and (now or self.snapshot.elsewhere[host].state in TROUBLE):
+                wanted = {"other-run"}
             elif self.sick(host) and (
                 not now or (not undoing and any(w.rolling for w in now) and not self.retry(host))
             ):
@@ -332,7 +337,8 @@ class Judge:
         def alone(members: set[str], planned: int | None, stated: Limit | None) -> bool:
             limit = planned if stated is None else stated.resolve(len(members))
             out = self.down & members
-            back = {name for name in out if states(name) & set(BUSY) and not states(name) & set(TROUBLE)}
+            busy = {name for name, each in self.snapshot.elsewhere.items() if each.state in BUSY}
+            back = {n for n in out if (n in busy or states(n) & set(BUSY)) and not states(n) & set(TROUBLE)}
             return limit is not None and host in out and len(out) > limit and not back
 
         if domain:

@@ -24,7 +24,7 @@ SCHEDULES = int(os.environ.get("UNDERWAY_SCHEDULES", "150"))
 
 NEEDS_SOMEBODY = {
     "failed", "unknown", "stuck", "held", "host-unhealthy", "limit-zero", "over-limit", "approval-wanted", "paused",
-    "aborted", "run-done", "halted-failures", "halted-outage",
+    "aborted", "run-done", "halted-failures", "halted-outage", "other-run",
 }  # fmt: skip
 
 
@@ -95,7 +95,12 @@ def differences(old: Snapshot, new: Snapshot) -> Changes:
         assert isinstance(b, dict)
         return [name for name in a.keys() | b.keys() if a.get(name) != b.get(name)]
 
-    return Changes(names(old.actions, new.actions), names(old.health, new.health), names(old.holds, new.holds))
+    return Changes(
+        names(old.actions, new.actions),
+        names(old.health, new.health),
+        names(old.holds, new.holds),
+        names(old.elsewhere, new.elsewhere),
+    )
 
 
 def test_a_decision_depends_on_values_alone() -> None:
@@ -111,6 +116,7 @@ def test_a_decision_depends_on_values_alone() -> None:
             actions=dict(reversed(list(snapshot.actions.items()))),
             holds=dict(reversed(list(snapshot.holds.items()))),
             health=dict(reversed(list(snapshot.health.items()))),
+            elsewhere=dict(reversed(list(snapshot.elsewhere.items()))),
         )  # fmt: skip
         first = decide(world.plan, snapshot, world.policy, world.now)
         assert decide(world.plan, turned, world.policy, world.now) == first
@@ -145,6 +151,7 @@ def test_who_must_act_is_named_when_nothing_can_move() -> None:
             snapshot = world.snapshot()
             decision = decide(world.plan, snapshot, world.policy, world.now)
             moving = any(record.state in BUSY and not record.stuck for record in snapshot.actions.values())
+            moving = moving or any(found.state in BUSY for found in snapshot.elsewhere.values())
             if not (decision.grants or decision.verdicts or decision.finished or decision.wake or moving):
                 stalls += 1
                 named = [
@@ -199,6 +206,7 @@ def heal(world: World) -> None:
     )
     world.run = replace(world.run, state="running")
     world.holds.clear()
+    world.elsewhere.clear()
     for stage in world.plan.stages:
         world.approvals[stage.kind] = Approval(stage=stage.kind, by="ana", at=world.now)
     finish_work(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as copy_of
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from underway.core.model.base import replace
 from underway.core.model.decision import Decision, Reason
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Limit, Policy, Window
-from underway.core.model.snapshot import Snapshot
+from underway.core.model.snapshot import Elsewhere, Snapshot
 from underway.core.model.state import ActionRecord, Approval, Health, Hold
 from underway.core.rules import RULES, decide
 
@@ -37,6 +38,22 @@ def test_role_limit() -> None:
     assert reason.kind == "role-limit"
     assert reason.sentence == "waits for a slot: role web has 1 of 1 unavailable (web1 at work)"
     assert dict(reason.args) == {"used": "1", "limit": "1", "unit": "web"}
+
+
+def test_what_another_run_has_is_not_taken_and_uses_the_limit() -> None:
+    plan = one_role(3)
+    busy = copy_of(seen(), elsewhere={"web1": Elsewhere("r2", "roll/web/web1", "running")})
+    assert why("web1", plan, busy).sentence == (
+        "at work on roll/web of run r2, which shares its slots with this run; waits until that is finished"
+    )
+    assert why("web2", plan, busy).sentence == (
+        "waits for a slot: role web has 1 of 1 unavailable (web1 in another run)"
+    )
+    broken = copy_of(seen(), elsewhere={"web1": Elsewhere("r2", "roll/web/web1", "failed")})
+    assert why("web1", plan, broken).sentence == (
+        "failed in roll/web of run r2 (it keeps its slot; underway --run r2 retry web1, or skip)"
+    )
+    assert look(plan, broken).grants == ()
 
 
 def test_the_same_reason_is_one_value() -> None:

@@ -13,7 +13,7 @@ from underway.core.model.base import replace
 from underway.core.model.decision import Decision
 from underway.core.model.plan import Pass, Plan
 from underway.core.model.policy import Limit, Policy, Window
-from underway.core.model.snapshot import Snapshot
+from underway.core.model.snapshot import Elsewhere, Snapshot
 from underway.core.model.state import ActionRecord, Approval, Health, Hold, RunRecord
 
 Decide = Callable[[Plan, Snapshot, Policy, float], Decision]
@@ -112,6 +112,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
         self.dies = Random(seed) if seed % 5 == 3 else None  # apart: the other schedules stay what they were
+        self.beside = Random(seed) if seed % 5 == 2 else None  # another run of the same cluster goes on
         self.plan = random_plan(self.rng)
         self.policy = random_policy(self.rng, self.plan)
         self.now = START
@@ -121,6 +122,7 @@ class World:
         self.holds: dict[str, Hold] = {}
         self.approvals: dict[str, Approval] = {}
         self.outage: dict[str, float] = {}
+        self.elsewhere: dict[str, Elsewhere] = {}
         self.revision = 0
         self.skipped = 0
         self.replaced = 0
@@ -130,6 +132,7 @@ class World:
         return Snapshot(
             revision=self.revision, run=self.run, actions=dict(self.actions), holds=dict(self.holds),
             approvals=dict(self.approvals), health=dict(self.health), outage=dict(self.outage),
+            elsewhere=dict(self.elsewhere),
         )  # fmt: skip
 
     def apply(self, decision: Decision) -> None:
@@ -153,6 +156,21 @@ class World:
             self._event()
         if self.dies is not None and self.dies.random() < 0.08:
             self._replace(self.dies.choice(list(self.plan.hosts)))
+        if self.beside is not None and self.beside.random() < 0.5:
+            self._other_run(self.beside)
+
+    def _other_run(self, rng: Random) -> None:
+        """It takes a host that nobody is at work on, breaks one, or gives one back."""
+        host = rng.choice(list(self.plan.hosts))
+        if host in self.elsewhere:
+            state = rng.choice(("running", "soaking", "failed", "unknown", ""))
+            self.elsewhere.pop(host)
+            if state:
+                self.elsewhere[host] = Elsewhere("r2", f"roll/web/{host}", state)  # type: ignore[arg-type]
+            return
+        mine = [record.state for name, record in self.actions.items() if name.rpartition("/")[2] == host]
+        if not set(mine) & {*BUSY, *TROUBLE} and len(self.elsewhere) < 3:
+            self.elsewhere[host] = Elsewhere("r2", f"roll/web/{host}", "claimed")
 
     def _replace(self, host: str) -> None:
         """Its machine is gone for good, another one stands there: all of its own that had begun is to be done again."""

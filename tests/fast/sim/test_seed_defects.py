@@ -91,7 +91,7 @@ def create_in_three(store: Store, envelope: bytes) -> None:
     here = keys.run("r1")
     store.commit({}, {keys.current: encode(keys.current, Current(run="r1"), Current)})
     store.commit({}, {here.record: encode(here.record, RUN, RunRecord)})
-    store.commit({}, {here.admission: encode(here.admission, Admission(serial=1), Admission)})
+    store.commit({}, {keys.admission: encode(keys.admission, Admission(serial=1), Admission)})
 
 
 def halves(make: object, envelope: bytes) -> list[int]:

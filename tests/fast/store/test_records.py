@@ -101,7 +101,7 @@ def test_the_layout_of_the_keys() -> None:
     assert run.record == "underway/prod-eu1/runs/r-7/record"
     assert run.plan(3) == "underway/prod-eu1/runs/r-7/plan/0003"
     assert run.plan_head == "underway/prod-eu1/runs/r-7/plan-head"
-    assert run.admission == "underway/prod-eu1/runs/r-7/admission"
+    assert keys.admission == "underway/prod-eu1/admission"
     assert run.policy == "underway/prod-eu1/runs/r-7/policy"
     assert run.action("control/controller/ctrl1") == "underway/prod-eu1/runs/r-7/actions/control/controller/ctrl1"
     assert run.approval("finalize") == "underway/prod-eu1/runs/r-7/approvals/finalize"
@@ -129,7 +129,7 @@ def test_the_page_on_keys_names_every_key_and_its_example_is_a_record() -> None:
         "runs/<run>/record": run.record,
         "runs/<run>/plan-head": run.plan_head,
         "runs/<run>/plan/<nnnn>": run.plan(9),
-        "runs/<run>/admission": run.admission,
+        "admission": keys.admission,
         "runs/<run>/policy": run.policy,
         "runs/<run>/actions/<pass>/<host>": run.action("control/api/h1"),
         "runs/<run>/approvals/<stage>": run.approval("finalize"),

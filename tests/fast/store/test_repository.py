@@ -167,7 +167,7 @@ def test_a_change_and_its_facts_are_one_commit(store: Store) -> None:
         "audit/000000000003",
         "runs/r1/actions/data/compute/h1",
         "runs/r1/actions/data/compute/h2",
-        "runs/r1/admission",
+        "admission",
     }
     assert [entry.action for entry in repository.events(since=1)] == [action_of("h1"), action_of("h2")]
 
@@ -429,7 +429,7 @@ def test_a_bump_that_is_asked_for_is_done_with_the_words_given(store: Store) -> 
         seen = repository.snapshot("r1")
         change = Change(run, (event(),), bump="limits lowered")
         repository.commit(change, seen if run else None)
-        item = store.get(repository.keys.run("r1").admission)
+        item = store.get(repository.keys.admission)
         assert item is not None and b'"why":"limits lowered"' in item.value
         assert repository.snapshot("r1").serial == seen.serial + 1
 
@@ -631,7 +631,7 @@ def test_one_repository_follows_several_runs_in_turn(store: Store) -> None:
     [
         ("runs/r1/actions/data/compute/h1", b'{"s":2,"v":{}}'),
         ("runs/r1/record", b'{"s":1,"v":null}'),
-        ("runs/r1/admission", b"{}"),
+        ("admission", b"{}"),
         ("holds/h1", b'{"s":1,"v":{"host":"h1","reason":"x","by":"me","at":1.0,"until":2.0}}'),
     ],
 )

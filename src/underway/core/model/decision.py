@@ -12,7 +12,7 @@ ReasonKind = Literal[
     # about the stage and the order
     "stage-waits", "approval-wanted", "order",
     # about the host
-    "done", "at-work", "soaking", "failed", "unknown", "stuck", "skipped", "held", "host-unhealthy",
+    "done", "at-work", "soaking", "failed", "unknown", "stuck", "skipped", "held", "other-run", "host-unhealthy",
     # about capacity
     "limit-zero", "canary-first", "over-limit", "role-limit", "group-limit", "domain-limit", "domains-at-once",
     "total-limit", "window-closed", "window-too-short", "parallel-limit", "busy-elsewhere",

@@ -141,7 +141,7 @@ class Plan(Value, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()  # the safe defaults that were taken, as sentences
     inputs: dict[str, str] = {}  # part of the input -> its digest, to find drift
-    mode: Literal["upgrade", "rollback"] = "upgrade"  # rollback: hosts that finish run `source` again
+    mode: Literal["upgrade", "rollback", "roll"] = "upgrade"  # rollback: hosts that finish run `source` again
 
     def pass_of(self, action: str) -> Pass:
         """The pass of an action id. Raises KeyError for an id that is not of this plan."""

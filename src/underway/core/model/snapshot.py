@@ -9,14 +9,23 @@ from underway.core.model.state import ActionRecord, ActionState, Approval, Healt
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What another run that goes on has open on a host: its action there, and that one's state."""
+
+    run: str
+    action: str
+    state: ActionState
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a decision needs to know of the world, read at one revision.
 
     ``actions`` holds a record for every action that is not pending. ``health`` holds the last answer of the
     health checks per host; a host that was never asked is absent and counts as healthy before its turn, as
     unproven after. ``outage`` is the seconds of outage so far per service. ``machines`` has those that stand in the
-    place of one that was replaced, by host. ``admission`` is the revision of the
-    admission record that a commit of this decision must still find.
+    place of one that was replaced, by host. ``elsewhere``: hosts on which another run of this cluster is at work,
+    or in trouble. ``admission`` is the revision of the admission record that a commit of this decision must still find.
     """
 
     revision: int
@@ -27,6 +36,7 @@ class Snapshot:
     health: Mapping[str, Health] = field(default_factory=dict)
     outage: Mapping[str, float] = field(default_factory=dict)
     machines: Mapping[str, Machine] = field(default_factory=dict)
+    elsewhere: Mapping[str, Elsewhere] = field(default_factory=dict)
     admission: int = 0
 
     def state(self, action: str) -> ActionState:

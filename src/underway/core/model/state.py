@@ -128,7 +128,7 @@ class RunRecord(Value, frozen=True, kw_only=True):
     by: str = ""
     started: float = 0.0
     ended: float = 0.0
-    mode: Literal["upgrade", "rollback"] = "upgrade"
+    mode: Literal["upgrade", "rollback", "roll"] = "upgrade"
 
 
 class Admission(Value, frozen=True, kw_only=True):

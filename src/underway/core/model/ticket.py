@@ -40,7 +40,7 @@ class Ticket(Value, frozen=True, kw_only=True):
     digest: str
     steps: tuple[str, ...]
     files: dict[str, str] = {}  # name -> SHA-256 of every file of the order (variables differ per host)
-    mode: Literal["upgrade", "rollback"] = "upgrade"
+    mode: Literal["upgrade", "rollback", "roll"] = "upgrade"
     answers: dict[str, Literal["rerun", "skip"]] = {}
     base: int = 0
     voided: int = 0
