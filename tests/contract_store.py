@@ -83,6 +83,16 @@ def a_write_is_read_back(place: Place) -> None:
 
 
 @check
+def writing_the_same_value_is_a_write(place: Place) -> None:
+    store = place.open()
+    first = store.commit({}, {"a": b"1", "b": b""})
+    second = store.commit({"a": first}, {"a": b"1", "b": b""})
+    assert second > first
+    assert [item.revision for item in store.list("", since=first).items] == [second, second]
+    raises_conflict(store, {"a": first}, {"a": b"1"})
+
+
+@check
 def an_empty_value_is_not_an_absent_one(place: Place) -> None:
     store = place.open()
     revision = store.commit({}, {"a": b""})

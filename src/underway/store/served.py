@@ -5,7 +5,8 @@ Under one root there are
 - ``d/<key>``: the values, raw; the revision of a key is the server's own index of it;
 - ``head``: format, epoch and number ``n`` of the latest commit. Every commit compares and writes it, so commits of one
   store are serial, and its index is the revision of the store;
-- ``log/<n>``: the keys of commit ``n``, of the last ``KEPT`` commits. So "what changed since" costs what changed;
+- ``log/<n>``: a random name of commit ``n``, and its keys, a line each, of the last ``KEPT`` commits. So "what changed
+  since" costs what changed; and by the name a commit whose answer was lost is known again;
 - ``beats/<name>``: until when somebody says to be alive, by the server's clock, which is one for all machines.
 
 A commit that lost the race for the head only, and not for a key that it compares, is tried again here.
@@ -163,7 +164,7 @@ class ServedStore:
                 for number in numbers:
                     entry = entries[self._log(number)]
                     if number > base[0]:
-                        keys = entry.value.decode("ascii").split("\n")
+                        keys = entry.value.decode("ascii").split("\n")[1:]
                         due.update((key, None) for key in keys if key.startswith(prefix))
                     elif entry.index != base[1]:  # this is not the history that the caller knows
                         raise StoreError(
@@ -227,7 +228,11 @@ class ServedStore:
         async with self._committing:  # of one process, one at a time: they would only be in each other's way
             head = self._head if self._head.n else await self._look()
             for attempt in range(ATTEMPTS):
-                done = await self._kv.txn(*self._transaction(head, expect, writes))
+                name = secrets.token_hex(8)
+                try:
+                    done = await self._kv.txn(*self._transaction(name, head, expect, writes))
+                except (KvUnavailable, KvFull) as error:
+                    done = await self._settle(name, head, error)
                 if done is not None:
                     self._head = Head(head.n + 1, done, head.epoch or self._fresh)
                     self._remember(done, head.n + 1)
@@ -249,13 +254,28 @@ class ServedStore:
                 raise Conflict(key, revision, found)
         return self._read_head(view)
 
+    async def _settle(self, name: str, head: Head, error: KvError) -> int | None:
+        """What became of a commit whose answer was lost: its index, or None where it never can be written any more.
+
+        Raises ``error`` where it may yet be, or was refused for good.
+        """
+        try:
+            view = await self._kv.view([self._head_key, self._log(head.n + 1)])
+        except KvError:
+            raise error from None
+        entry = view.get(self._log(head.n + 1))
+        if entry is None or self._read_head(view).epoch not in (head.epoch or self._fresh, ""):
+            raise error
+        # The head that it compares is gone: it was this one, or another that was quicker.
+        return entry.index if entry.value.startswith(name.encode("ascii")) else None
+
     def _transaction(
-        self, head: Head, expect: Mapping[str, int], writes: Mapping[str, bytes | None]
+        self, name: str, head: Head, expect: Mapping[str, int], writes: Mapping[str, bytes | None]
     ) -> tuple[dict[str, int], dict[str, bytes | None]]:
         document = {"format": FORMAT, "n": head.n + 1, "epoch": head.epoch or self._fresh}
         out: dict[str, bytes | None] = {self._data + key: value for key, value in writes.items()}
         out[self._head_key] = json.dumps(document).encode("ascii")
-        out[self._log(head.n + 1)] = "\n".join(writes).encode("ascii")
+        out[self._log(head.n + 1)] = "\n".join([name, *writes]).encode("ascii")
         if head.n + 1 > self._kept:
             out[self._log(head.n + 1 - self._kept)] = None
         return {self._head_key: head.index, **{self._data + key: index for key, index in expect.items()}}, out
@@ -278,7 +298,7 @@ class ServedStore:
         writes: dict[str, bytes | None] = {
             item.key: None for item in view.items[: MAX_OPS // 2 - 1] if _until(item) + FORGOTTEN < view.time
         }
-        writes[self._beats + name] = b"%.3f" % (view.time + ttl)
+        writes[self._beats + name] = repr(view.time + ttl).encode("ascii")
         await self._kv.txn({}, writes)
 
     # --- small parts ----------------------------------------------------------------------------------------------

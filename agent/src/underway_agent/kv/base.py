@@ -23,9 +23,6 @@ ABSENT = 0
 MAX_OPS = 64
 """Parts of one transaction or view: Consul's ``maxTxnOps`` (etcd: 128)."""
 
-MAX_REQUEST = 512 * 1024
-"""Bytes of one request: Consul's ``txn_max_req_len``, of JSON with values in base64 (etcd: 1.5 MiB)."""
-
 
 class KvError(Exception):
     """Root of what a key-value server makes go wrong; the text is one line for people."""
@@ -40,7 +37,10 @@ class KvDenied(KvError):
 
 
 class KvFull(KvError):
-    """The server takes no more data (disk or quota). Nothing was changed; reads go on."""
+    """The server takes no more data (disk or quota); reads go on.
+
+    What met the limit first may have been written all the same (etcd does so, 3.4.23): view to know.
+    """
 
 
 class KvRefused(KvError):
@@ -137,6 +137,13 @@ def parts_of(expect: Mapping[str, int], writes: Mapping[str, Optional[bytes]]) -
     return len(expect.keys() | writes.keys()) + sum(
         1 for key, value in writes.items() if value is None and expect.get(key, ABSENT) != ABSENT
     )
+
+
+def check_size(body: bytes, limit: int) -> bytes:
+    """Refuse a request that a server would not take."""
+    if len(body) > limit:
+        raise KvRefused(f"a request of {len(body)} bytes: expected at most {limit} (split it)")
+    return body
 
 
 def check_parts(count: int) -> None:

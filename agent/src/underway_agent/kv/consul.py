@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import math
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 from urllib.parse import quote
 
 from underway_agent.kv.base import (
     ABSENT,
-    MAX_REQUEST,
     KvDenied,
     KvFull,
     KvItem,
@@ -23,12 +23,16 @@ from underway_agent.kv.base import (
     KvUnavailable,
     KvView,
     check_parts,
+    check_size,
     parts_of,
 )
 from underway_agent.kv.http import Answer, Servers
 
 TTL_MIN = 10.0
 """Seconds that a session lives at least (``session_ttl_min``)."""
+
+MAX_REQUEST = 512 * 1024
+"""Bytes of a transaction as it is sent, values in base64 (``txn_max_req_len``)."""
 
 _ROUNDS = 20
 _MISSING = "doesn't exist"
@@ -69,6 +73,8 @@ class ConsulKv:
         check_parts(parts_of(expect, writes))
         ops: list[dict[str, Any]] = []
         fallible: set[int] = set()
+        # Consul leaves a key's index as it is when nothing of it changes; a new number in its flags is a change.
+        mark = secrets.randbits(53)
 
         def add(verb: str, key: str, can_fail: bool, **more: Any) -> None:
             if can_fail:
@@ -86,9 +92,9 @@ class ConsulKv:
                 if expect.get(key) != ABSENT:
                     add("delete", key, False)
             elif key in expect:
-                add("cas", key, True, Index=expect[key], Value=_text(value))
+                add("cas", key, True, Index=expect[key], Value=_text(value), Flags=mark)
             else:
-                add("set", key, False, Value=_text(value))
+                add("set", key, False, Value=_text(value), Flags=mark)
         answer, document = await self._txn(ops, safe=not writes)
         errors = document.get("Errors") or []
         for error in errors:
@@ -150,11 +156,8 @@ class ConsulKv:
         return KvView(items, max((item.index for item in items), default=ABSENT), answer.time)
 
     async def _txn(self, ops: Sequence[Mapping[str, Any]], safe: bool) -> tuple[Answer, dict[str, Any]]:
-        body = _json(ops)
-        if len(body) > MAX_REQUEST:
-            raise KvRefused(f"a request of {len(body)} bytes: expected at most {MAX_REQUEST} (split it)")
         path = "/v1/txn?consistent" if safe else "/v1/txn"
-        answer = await self._ask("PUT", path, body, safe=safe, fine=(200, 409))
+        answer = await self._ask("PUT", path, check_size(_json(ops), MAX_REQUEST), safe=safe, fine=(200, 409))
         try:
             document = json.loads(answer.body)
         except ValueError:

@@ -25,12 +25,16 @@ from underway_agent.kv.base import (
     KvUnavailable,
     KvView,
     check_parts,
+    check_size,
     parts_of,
 )
 from underway_agent.kv.http import Answer, Servers
 
 FIXED = {(3, 5): 28, (3, 6): 9}
 """Per minor release the patch from which a rights bypass and lost or doubled watch events are mended."""
+
+MAX_REQUEST = 1_000_000
+"""Bytes of a request as it is sent, keys and values in base64 (``max-request-bytes`` is 1.5 MiB, without base64)."""
 
 # gRPC's codes (google.rpc.Code), as the gateway gives them.
 _INVALID, _DENIED, _EXHAUSTED, _PRECONDITION, _UNAUTHENTICATED = 3, 7, 8, 9, 16
@@ -154,7 +158,7 @@ class EtcdKv:
                 return False
             return safe or b"too many requests" in answer.body
 
-        body = _json(request)
+        body = check_size(_json(request), MAX_REQUEST)
         for attempt in range(2):
             await self._login()
             answer = await self._servers.call("POST", path, body, headers=self._headers(), safe=safe, busy=busy)

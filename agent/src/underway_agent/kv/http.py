@@ -7,6 +7,7 @@ made, or the server said so itself. All else leaves the outcome unknown, and tha
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +23,9 @@ from underway_agent.kv.base import KvDenied, KvUnavailable
 
 CONNECT = 3.0
 """Seconds to make a connection, TLS included."""
+
+HANG = 5.0
+"""Seconds after which another server is asked what may be asked twice."""
 
 PAUSE = 0.2
 """Seconds before all servers are tried once more."""
@@ -95,8 +99,8 @@ class Servers:
                 left = end - time.monotonic()
                 if left <= 0 and said:
                     break
-                # A server that hangs must leave time for the others; of what may be done once, wait for the end.
-                share = left if not safe or wait else max(left / 2, 0.05)
+                # A server that hangs must leave time for the others; what may be done once only waits to the end.
+                share = left if not safe or wait or len(self._urls) == 1 else min(left / 2, HANG)
                 try:
                     answer = await self._once(method, url, path, body, headers, max(share, 0.05))
                 except _NOT_SENT as error:
@@ -200,6 +204,8 @@ def _why(error: BaseException) -> str:
         return f"TLS failed: {inner.reason or inner}".replace("_", " ").lower()
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection"
-    if isinstance(inner, OSError) and inner.strerror:
-        return str(inner.strerror).lower()
+    if isinstance(inner, OSError) and inner.errno:
+        return os.strerror(inner.errno).lower()
+    if "Connect call failed" in str(inner):  # to several addresses of one name
+        return "connection refused"
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -133,12 +133,12 @@ class MemoryKv:
         self._closed = False
 
     async def view(self, keys: Sequence[str] = (), prefixes: Sequence[str] = ()) -> KvView:
-        self.check()
+        await self._ask()
         check_parts(len(set(keys)) + len(set(prefixes)))
         return self.server.read(keys, prefixes)
 
     async def txn(self, expect: Mapping[str, int], writes: Mapping[str, Optional[bytes]]) -> Optional[int]:
-        self.check()
+        await self._ask()
         check_parts(parts_of(expect, writes))
         fault = self.server.script.popleft() if self.server.script else ""
         if fault == "lost":
@@ -182,6 +182,10 @@ class MemoryKv:
 
     async def close(self) -> None:
         self._closed = True
+
+    async def _ask(self) -> None:
+        self.check()
+        await asyncio.sleep(0)  # as with a real server, others get their turn
 
     def check(self) -> None:
         """Raise where no server is to be had."""
