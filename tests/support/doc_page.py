@@ -177,11 +177,12 @@ class Reader:
             path.write_text(before, encoding="utf-8") if before else path.unlink()
 
     def leave(self) -> None:
-        """End what the page left running (a prober of a run that was not finished), by pid; then remove everything."""
-        for file in self.directory.glob(".underway/runs/*/prober.pid"):
+        """End what the page left running (the prober of a run that was not finished, what ``*.pid`` files name), by
+        pid; then remove everything."""
+        for file in (*self.directory.glob(".underway/runs/*/prober.pid"), *self.directory.glob("*.pid")):
             pid = int(file.read_text().split()[0])
             try:
-                if b"prober" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"underway" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)
             except (OSError, ValueError):
                 continue

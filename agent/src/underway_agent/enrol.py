@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 import ssl
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
@@ -19,35 +19,11 @@ import aiohttp
 
 from underway_agent import __version__, identity
 from underway_agent.calls import NoRunner, Runner
+from underway_agent.code import NO_AUTHORITY, Code
 from underway_agent.dsse import NotSigned, create_key, fingerprint, load_key, public_hex
 from underway_agent.identity import AgentError, Settings
 from underway_agent.letters import PROTOCOL
 from underway_agent.link.http import ANSWER, check_url, said_by, trusting
-
-PREFIX = "uw1"
-NO_AUTHORITY = "-"
-"""Stands in a code for plain HTTP on one machine."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """What an operator carries to a host."""
-
-    host: str
-    secret: str
-    authority: str
-
-    def __str__(self) -> str:
-        return f"{PREFIX}.{self.host}.{self.secret}.{self.authority}"
-
-
-def read_code(text: str) -> Code:
-    """Raises AgentError."""
-    parts = text.strip().rsplit(".", 2)
-    prefix, _, host = parts[0].partition(".")
-    if len(parts) != 3 or prefix != PREFIX or not host or not all(parts):
-        raise AgentError("the code cannot be understood: expected what 'underway host enrol' shows, as it is")
-    return Code(host, parts[1], parts[2])
 
 
 def enrol(directory: Path, url: str, code: Code, runner: Sequence[str], runner_directory: str) -> Settings:

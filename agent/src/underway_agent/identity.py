@@ -17,7 +17,7 @@ from underway_agent.dsse import NotSigned, load_key
 from underway_agent.letters import PROTOCOL
 
 DEFAULT_DIRECTORY = "/var/lib/underway-agent"
-DEFAULT_RUNNER = ("sudo", "-n", "/opt/underway/bin/python", "-m", "underway_runner")
+DEFAULT_RUNNER = ("sudo", "-n", "/opt/underway/libexec/underway-runner")
 
 
 class AgentError(Exception):

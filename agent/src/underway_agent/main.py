@@ -44,11 +44,16 @@ def _run(directory: Path) -> int:
 
 
 def _enrol(options: argparse.Namespace, directory: Path) -> int:
-    from underway_agent.enrol import enrol, read_code, told  # noqa: PLC0415
+    from underway_agent.code import read_code  # noqa: PLC0415
+    from underway_agent.enrol import enrol, told  # noqa: PLC0415
 
     code = sys.stdin.readline() if options.code == "-" else options.code
     runner = tuple(shlex.split(options.runner)) if options.runner else identity.DEFAULT_RUNNER
-    settings = enrol(directory, options.url, read_code(code), runner, options.runner_dir)
+    try:
+        read = read_code(code)
+    except ValueError as error:
+        raise AgentError(str(error)) from None
+    settings = enrol(directory, options.url, read, runner, options.runner_dir)
     sys.stdout.write(told(settings, directory) + "\n")
     return 0
 
@@ -71,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--dir", default=identity.DEFAULT_DIRECTORY, help="where the agent keeps its credentials")
     enrol.add_argument("--url", required=True, help="where 'underway serve' answers, as https://HOST:8440")
     enrol.add_argument("--code", default="-", help="what 'underway host enrol' showed (default: read it from input)")
-    enrol.add_argument("--runner", default="", help="how the runner is started (default: by sudo, from /opt/underway)")
+    enrol.add_argument(
+        "--runner", default="", help="how the runner is started (default: by sudo, from /opt/underway/libexec)"
+    )
     enrol.add_argument("--runner-dir", default="", help="where the runner keeps its journal (default: its own choice)")
     return parser
 

@@ -13,7 +13,7 @@ from underway.errors import Refused, StoreError, StoreUnavailable
 from underway.executors.mail import AGENTS, ORDERS, REPORTS, Letter, Mail, get_blob
 from underway_agent.letters import LARGEST, LetterWrong, read_orders
 
-WATCH = 5.0
+WATCH = 2.0
 """Seconds for which the store is asked to hold its answer."""
 
 DOWN = 1.0
@@ -38,13 +38,15 @@ class Desk:
         self._thread = threading.Thread(target=self._watch, args=(self._loop,), name="desk", daemon=True)
         self._thread.start()
 
-    async def stop(self) -> None:
-        """Answer those who wait, and look no more."""
+    def release(self) -> None:
+        """Answer those who wait, now and from now on: the end is near, and must not wait for them."""
         self._stopped.set()
-        for futures in list(self._waiting.values()):
-            for future in list(futures):
-                if not future.done():
-                    future.set_result(None)
+        for host in list(self._waiting):
+            self._wake(host)
+
+    async def stop(self) -> None:
+        """Look at the mail no more."""
+        self.release()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, WATCH + 1.0)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from underway import trust
 from underway.app import process
+from underway.app.agents import pull_executor, told_of
 from underway.app.place import Place, Session
 from underway.app.reporting import summary_of, write_report
 from underway.app.showing import coordinator_alive
@@ -41,6 +42,8 @@ def enrol_host(session: Session, host: Host, cluster: str, keys: Sequence[Mappin
     """
     run = session.repository.current() if session.has_store else None
     machine = session.repository.machines().get(host.name) if session.has_store else None
+    if host.connection == "agent":
+        return told_of(session, host)
     executor = _executors(session.place, None)[host.connection]
     try:
         if run is None or run.state in ("done", "aborted"):
@@ -69,6 +72,8 @@ def prepare_new(session: Session, host: Host, base: int) -> str:
 
     Raises Refused if the machine that was at work in this run answers: it is not dead, or its disk is still there.
     """
+    if host.connection == "agent":
+        return f"{host.name} fetches its work: enrol its agent ('underway host enrol {host.name}')"
     run = session.current()
     seen = last_durable(read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ()))
     executor = _executors(session.place, None)[host.connection]
@@ -178,7 +183,7 @@ def put_together(session: Session, run: RunRecord, vault_password: str | None = 
     name = f"{os.uname().nodename}-{os.getpid()}"
     coordinator = Coordinator(
         repository=session.repository,
-        executor=ByConnection(_executors(session.place, vault_password)),
+        executor=ByConnection({**_executors(session.place, vault_password), "agent": pull_executor(session)}),
         plan=plan,
         run=run.id,
         orders=OrderBook(plan, envelope, run, lambda kind, data: trust.sign(signer, kind, data), Bundler()),

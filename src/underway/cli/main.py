@@ -43,6 +43,9 @@ COMMANDS = {
     "approve": "verbs:approve",
     "finalize": "verbs:finalize",
     "limit": "verbs:limit",
+    "serve": "agents:serve",
+    "host": "agents:host",
+    "agent": "agents:agent",
     "compat": "compat:compat",
     "global-disable": "compat:global_disable",
 }

@@ -122,8 +122,16 @@ def check_paths(doc: Document, name: str, written: HostFile, base: Path) -> Iter
             yield doc.problem(
                 at, "path", f"'{key}' of a host that is reached over SSH must be absolute", "begin it with '/'"
             )
-    if written.connection == "local" and written.ansible == "coordinator":
-        message = "'ansible: coordinator' is for hosts over SSH; a host with 'connection: local' has this machine's own"
+    if written.connection == "agent":
+        for key in ("python", "directory", "user"):
+            if getattr(written, key):
+                message = f"'{key}' means nothing for a host with 'connection: agent'"
+                yield doc.problem(("hosts", name, key), "value", message, f"leave it out: the agent on {name} knows")
+    if written.connection != "ssh" and written.ansible == "coordinator":
+        owner = "this machine's own" if written.connection == "local" else "its own"
+        message = (
+            f"'ansible: coordinator' is for hosts over SSH; a host with 'connection: {written.connection}' has {owner}"
+        )
         yield doc.problem(("hosts", name, "ansible"), "value", message, "leave 'ansible' out")
     if written.connection == "local" and not written.directory:
         message = "a host with 'connection: local' needs a 'directory' of its own"

@@ -119,8 +119,10 @@ class HostFile(Fragment):
     domain: Annotated[str, _optional(lambda text: names.name(text, "failure domain"))] = Field(
         default="", description="What fails as one with this host: a rack, a power feed."
     )
-    connection: Literal["ssh", "local"] = Field(
-        default="ssh", description="ssh: over the network. local: a host on this machine, in 'directory'."
+    connection: Literal["ssh", "agent", "local"] = Field(
+        default="ssh",
+        description="ssh: over the network. agent: the host's own agent fetches the work. local: a host on this "
+        "machine, in 'directory'.",
     )
     ansible: Literal["host", "coordinator"] = Field(
         default="host", description="Where Ansible runs for this host: on itself, or here when it cannot have Ansible."

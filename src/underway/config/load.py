@@ -259,7 +259,7 @@ def _cross(files: _Files) -> None:
         found.extend(check_cluster(cluster.doc, cluster.fragment, files.known))
         found.extend(check_limits(cluster.doc, cluster.fragment, files.known))
         for name, host in cluster.fragment.hosts.items():
-            if host.python or host.directory or host.connection == "local":
+            if host.python or host.directory or host.connection != "ssh":
                 found.extend(build.check_paths(cluster.doc, name, host, files.base))
     services = _services(files)
     for doc, service in services.values():

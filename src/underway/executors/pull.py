@@ -16,6 +16,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -160,7 +161,13 @@ class PullExecutor:
                 self._mail.wait(REPORTS, self._mark or 0, min(left, MISS))
 
     def close(self) -> None:
-        """Nothing to let go of: orders stay where they are, work on hosts goes on."""
+        """Take away what has ended, and what no host has begun: nobody follows it. Work on hosts goes on."""
+        for name in sorted(self._at_work):
+            host = self._hosts[name]
+            for key in [key for key, open_ in host.open.items() if not open_.accepted]:
+                self._forget(name, host, key)
+        with suppress(StoreError):  # then it lies there until the next coordinator, whose tickets are the same
+            self._leave_letters()
 
     # --- letters to hosts --------------------------------------------------------------------------------------
 

@@ -1,0 +1,121 @@
+"""Hosts that fetch their work, for real: agents over HTTPS, real Ansible, kill -9 of everything that carries it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.fleet import EFFECTS, Fleet
+
+pytestmark = [pytest.mark.service, pytest.mark.slow]
+
+SEED = int(os.environ.get("UNDERWAY_SEED", "20261121"))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path / "fleet")
+    made.make()
+    made.serve()
+    for host in made.hosts:
+        made.enrol(host)
+    yield made
+    made.close()
+
+
+def judged(fleet: Fleet) -> dict[str, object]:
+    """Every step ended once on every host, by what the steps did and by the hosts' journals; the report agrees."""
+    for host in fleet.hosts:
+        assert fleet.effects(host) == EFFECTS, f"{host}: {fleet.effects(host)}"
+        ended = Counter(line["step"] for line in fleet.journal(host) if line["kind"] == "end")
+        assert all(count == 1 for count in ended.values()) and len(ended) == len(EFFECTS), ended
+    said: dict[str, object] = json.loads(fleet.underway("report", "--json"))
+    assert fleet.underway("audit", "verify")
+    states = json.loads(fleet.underway("status", "--json"))
+    assert states["run_state"] == "done" if "run_state" in states else True
+    mirrors = list((fleet.root / ".underway" / "runs").glob("*/journals/*.jsonl"))
+    for path in mirrors:
+        mirrored = [json.loads(raw)["seq"] for raw in path.read_bytes().splitlines()]
+        assert mirrored == [line["seq"] for line in fleet.journal(path.stem)], "the copy of a journal has gaps"
+    assert len(mirrors) == len(fleet.hosts)
+    return said
+
+
+def test_an_upgrade_is_fetched_by_three_hosts(fleet: Fleet) -> None:
+    for host in fleet.hosts:
+        fleet.agent(host)
+    assert fleet.upgrade().wait(600) == 0, fleet.told()
+    judged(fleet)
+    listed = json.loads(fleet.underway("host", "list", "--json"))
+    assert [(one["host"], one["state"], one["protocol"]) for one in listed] == [
+        (host, "enrolled", 1) for host in fleet.hosts
+    ]
+    fleet.end("serve")
+    assert "Traceback" not in fleet.told()
+
+
+def test_everything_that_carries_the_work_is_killed(
+    fleet: Fleet, record_property: Callable[[str, object], None]
+) -> None:
+    """Agents, server and coordinator die at random moments and begin again: no step is lost, none is done twice."""
+    chance = random.Random(SEED)
+    kills: Counter[str] = Counter()
+    for host in fleet.hosts:
+        fleet.agent(host)
+    coordinator = fleet.upgrade()
+    began = time.monotonic()
+    while time.monotonic() - began < 900:
+        time.sleep(chance.uniform(0.3, 2.5))
+        if coordinator.poll() is not None:
+            if coordinator.returncode == 0:
+                break
+            assert coordinator.returncode in (5, -signal.SIGKILL), fleet.told()
+            coordinator = fleet.upgrade()
+            continue
+        victim = chance.choice([f"agent-{chance.choice(fleet.hosts)}", "serve", "coordinator"])
+        kills[victim.partition("-")[0]] += 1
+        fleet.end(victim, signal.SIGKILL)
+        if victim == "serve":
+            fleet.serve()
+        elif victim == "coordinator":
+            time.sleep(chance.uniform(0.0, 2.0))
+            coordinator = fleet.upgrade()
+            time.sleep(chance.uniform(2.0, 6.0))  # it needs some time to get anywhere at all
+        else:
+            fleet.agent(victim.removeprefix("agent-"))
+    assert coordinator.poll() == 0, fleet.told()
+    judged(fleet)
+    record_property(
+        "figures", f"agents, seed {SEED}: killed {dict(kills)} in {time.monotonic() - began:.0f} s, 3 hosts"
+    )
+    assert sum(kills.values()) >= 6 and len(kills) == 3, f"the faults did not bite: {kills}"
+
+
+def test_a_host_whose_agent_is_gone_keeps_its_slot_until_it_speaks(fleet: Fleet) -> None:
+    """P7: silence is no end. The server goes while hosts are at work; they finish, and say so when it is back."""
+    for host in fleet.hosts:
+        fleet.agent(host)
+    coordinator = fleet.upgrade()
+    fleet.wait(lambda: sum(bool(fleet.effects(host)) for host in fleet.hosts))
+    fleet.end("serve", signal.SIGKILL)
+    fleet.wait(
+        lambda: any(fleet.journal(host) and fleet.journal(host)[-1]["kind"] == "leg-end" for host in fleet.hosts)
+    )
+    time.sleep(5)
+    counted = [len([line for line in fleet.journal(host) if line["kind"] == "accepted"]) for host in fleet.hosts]
+    time.sleep(5)
+    assert coordinator.poll() is None
+    assert counted == [
+        len([line for line in fleet.journal(host) if line["kind"] == "accepted"]) for host in fleet.hosts
+    ], "a host began something that nobody could have told it of"
+    fleet.serve()
+    assert coordinator.wait(600) == 0, fleet.told()
+    judged(fleet)
