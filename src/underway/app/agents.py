@@ -28,11 +28,12 @@ def mail_of(session: Session) -> StoreMail:
 
 def enrolments_of(session: Session) -> Enrolments:
     """Which hosts may fetch work. Signs with the ticket key of this place."""
+    name = session.place.cluster_name()  # first: where nothing was planned, that is what is told
     signer = trust.load_signer(session.place.keys / "ticket.key")
     trusted = trust.trusted_keys(trust.public_keys(session.place.keys), "ticket")
     return Enrolments(
         session.store,
-        session.place.cluster_name(),
+        name,
         lambda kind, data: trust.sign(signer, kind, data),
         tuple(trusted),
     )
