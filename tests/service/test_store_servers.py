@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support import killing, store_programs
+from support import killing, store_programs, store_rights
 from support.certificates import Authority
 from support.netspaces import network
 from support.store_faults import faulty_cluster
@@ -70,6 +70,26 @@ def test_only_holders_of_a_certificate_and_a_right_get_in(kind: str, tmp_path: P
 
 
 @each_kind
+def test_who_has_few_rights_has_no_others(kind: str, tmp_path: Path) -> None:
+    with store_cluster(kind, tmp_path, auth=True) as cluster:
+        server = cluster.servers[0]
+        if kind == "consul":
+            rules = 'key_prefix "own/" { policy = "write" }\nkey_prefix "seen/" { policy = "read" }'
+            access = store_rights.consul_token(server, "one", rules)
+        else:
+            access = store_rights.etcd_user(server, "one", [("READWRITE", "own/"), ("READ", "seen/")])
+
+        def status(words: tuple[str, str, bytes]) -> int:
+            return server.program.request(server.endpoint, access, *words, 10.0).status
+
+        put, get = server.program.put, server.program.get
+        assert server.put("own/a", b"1") and server.put("seen/a", b"1") and server.put("secret", b"1")
+        assert [status(get("own/a")), status(put("own/a", b"2")), status(get("seen/a"))] == [200, 200, 200]
+        assert [status(put("seen/a", b"2")), status(put("secret", b"2")), status(get("secret"))] == [403, 403, 403]
+        assert server.get("seen/a") == server.get("secret") == b"1" and server.get("own/a") == b"2"
+
+
+@each_kind
 def test_a_killed_leader_is_followed_and_comes_back_with_the_data(kind: str, tmp_path: Path) -> None:
     with store_cluster(kind, tmp_path, count=3, tls=True, auth=True) as cluster:
         first = cluster.leader()
@@ -108,6 +128,7 @@ def test_a_restart_of_one_and_of_all_keeps_what_is_written(kind: str, tmp_path: 
         assert [server.get("k") for server in cluster.servers] == [b"1"] * 3
 
 
+@pytest.mark.slow
 @each_kind
 def test_a_leader_cut_off_with_a_client_neither_reads_nor_writes(kind: str, tmp_path: Path) -> None:
     with faulty_cluster(kind, tmp_path, clients=2) as world:
@@ -126,6 +147,7 @@ def test_a_leader_cut_off_with_a_client_neither_reads_nor_writes(kind: str, tmp_
         until(reads(leader, "k", b"2", at=far), "the one that was cut off has it")
 
 
+@pytest.mark.slow
 @each_kind
 def test_a_follower_cut_off_answers_nothing_and_the_others_go_on(kind: str, tmp_path: Path) -> None:
     with faulty_cluster(kind, tmp_path) as world:
@@ -141,6 +163,7 @@ def test_a_follower_cut_off_answers_nothing_and_the_others_go_on(kind: str, tmp_
         until(reads(follower, "k", b"1", at=client), "the follower has it")
 
 
+@pytest.mark.slow
 @each_kind
 def test_without_a_majority_nothing_is_written(kind: str, tmp_path: Path) -> None:
     with faulty_cluster(kind, tmp_path) as world:
@@ -154,6 +177,7 @@ def test_without_a_majority_nothing_is_written(kind: str, tmp_path: Path) -> Non
         assert [server.get("k", at=client) for server in cluster.servers] == [b"1"] * 3
 
 
+@pytest.mark.slow
 @each_kind
 def test_a_cut_client_and_a_cut_of_one_way(kind: str, tmp_path: Path) -> None:
     with faulty_cluster(kind, tmp_path, clients=2) as world:
