@@ -163,7 +163,7 @@ class Front:
         fence = indexes.get(keys.record, ABSENT)
         current = indexes.get(keys.current, ABSENT)
         for step in steps:
-            record = record.next(step.since)
+            record = record.next(step.starts)
             expect = {key: indexes.get(key, ABSENT) for key in step.writes}
             expect |= {keys.record: fence, keys.current: current}
             try:
@@ -220,10 +220,16 @@ class Front:
         return (await self._tree((self.keys.current,)))[0].current
 
     async def register(self, host: str, version: str) -> list[str]:
-        """Record that a host runs a version, and that it runs no other one (SEMANTICS D18); the keys that went."""
+        """Record that a host runs a version, and that it runs no other one (SEMANTICS D18); the keys that went.
+
+        A host that says again what it said before costs a read and a write of one key; only a new version is looked up
+        among all.
+        """
         check_name(host, "host")
         check_name(version, "version")
-        tree, now = await self._tree((), (self.keys.versions, self.keys.older_versions))
+        tree, now = await self._tree((self.keys.running(version, host),))
+        if not tree.registered:
+            tree, now = await self._tree((), (self.keys.versions, self.keys.older_versions))
         writes = register_writes(tree, host, version, now)
         await self._write(writes)
         return [key for key, value in writes.items() if value is None]

@@ -9,7 +9,7 @@ import pytest
 from fast.compat.made import KEYS, START, Site, fleet, old, run, said
 from underway.core.compat.rollout import Terms
 from underway.core.compat.steps import Step
-from underway.core.compat.tree import Record
+from underway.core.compat.tree import Record, Start
 from underway.errors import InputError, RecordInvalid, Refused, StoreError, StoreUnavailable
 from underway_agent.kv.base import KvDenied, KvError
 from underway_agent.kv.memory import MemoryKv
@@ -535,11 +535,11 @@ class TestTrouble:
         site = Site(fleet({"upgrading": {"cp": ["cp1"]}, "pending": {"cp": ["cp2"]}}))
         terms = Terms(deadline=600)
         outcome = site.upgrade("2", {"rolling_rules": {"global": 1}}, terms=terms)
-        assert outcome.steps == (Step({}, {"cp1": (START, "1")}),)
+        assert outcome.steps == (Step({}, {"cp1": Start(START, "1")}),)
         site.now += 601
         outcome = site.upgrade("2", {"rolling_rules": {"global": 1}}, terms=terms)
         assert outcome.round is not None and outcome.round.halt
 
     def test_the_record_stays_small(self) -> None:
-        since = {f"compute{n}.example.com": (START, "1") for n in range(50_000)}
-        assert len(Record().next(since).encoded()) < 300 * 1024
+        starts = {f"compute{n}.example.com": Start(START, "1") for n in range(50_000)}
+        assert len(Record().next(starts).encoded()) < 300 * 1024

@@ -72,7 +72,7 @@ def next_round(status: Status, rules: Rules, terms: Terms, now: float) -> Round:
     why = {
         name: _why(host, decision.reasons.get(name), status, terms, now)
         for name, host in status.hosts.items()
-        if host.state != "upgraded" and name not in granted
+        if (host.state != "upgraded" or host.left) and name not in granted
     }
     halt = _halt(status, decision, terms, now)
     return Round(release_of(status, rules, granted), granted, why, halt)
@@ -163,16 +163,20 @@ def snapshot_of(status: Status, terms: Terms, now: float) -> Snapshot:
 
 
 def _record(host: HostNow, terms: Terms, now: float) -> ActionRecord | None:
-    if host.state == "upgraded":
+    if host.state == "upgraded" and not host.left:
         return ActionRecord(state="done")
-    if host.left:
+    if host.state == "pending" and host.left:
         # it may be at work still, so it keeps its slot; letting it in again puts nobody else in danger
         return ActionRecord(state="unknown", retry=True)
-    if host.state != "upgrading":
+    if host.state != "upgrading" and not host.left:
         return None
     if host.failing:
         return ActionRecord(state="failed")
     return ActionRecord(state="unknown" if _late(host, terms, now) else "running", started=host.since)
+
+
+def _working(host: HostNow) -> bool:
+    return host.state == "upgrading" or (host.state == "upgraded" and host.left)
 
 
 def _late(host: HostNow, terms: Terms, now: float) -> bool:
@@ -231,6 +235,8 @@ def _why(host: HostNow, reason: Reason | None, status: Status, terms: Terms, now
         )
     if reason.kind == "unknown":
         return _late_words(host, status, terms, now)
+    if reason.kind == "at-work" and host.left:
+        return f"let in to another version {since_words(host.since)}; has not reported since, and may be at work"
     if reason.kind == "at-work":
         paused = f"; paused since by key {host.paused}" if host.paused else ""
         return f"let in {since_words(host.since)}; has not reported {_target(status)} yet{paused}"
@@ -280,7 +286,7 @@ def _halt(status: Status, decision: Decision, terms: Terms, now: float) -> str:
     parts = [
         f"{host.name} {host.failing}" if host.failing else f"{host.name} has not reported since {clock(host.since)} UTC"
         for host in status.hosts.values()
-        if host.state == "upgrading" and (host.failing or _late(host, terms, now))
+        if (host.state == "upgrading" and host.failing) or (_working(host) and _late(host, terms, now))
     ]
     return (
         f"halted: {plural(len(parts), 'host')} in trouble ({some(sorted(parts, key=natural))}), the failure budget is "

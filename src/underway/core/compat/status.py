@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from underway.core.compat.keys import Keys, role_of
-from underway.core.compat.tree import Tree
+from underway.core.compat.tree import Start, Tree
 from underway.core.names import ordered
 from underway.core.words import clock, plural, some
 
@@ -19,9 +19,10 @@ class HostNow:
     """One host at one moment.
 
     ``switch``: the key that decides about it, empty for none. ``paused``: the key by which an operator paused it.
-    ``since``: when it was let in (Unix seconds), 0 where that is not known or it was not. ``left``: it was let in,
-    has not reported since, and its key now says no: it may still be at work. ``failing``: why its last run failed.
-    ``versions``: what it says it runs.
+    ``since``: when it was let in (Unix seconds), 0 where that is not known or it was not, or it has reported.
+    ``left``: it was let in, has not reported since, and has nothing to do any more by its keys: it may be at work.
+    ``withdrawn``: the index at which that was first seen. ``failing``: why its last run failed. ``versions``: what it
+    says it runs.
     """
 
     name: str
@@ -31,6 +32,7 @@ class HostNow:
     paused: str = ""
     since: float = 0.0
     left: bool = False
+    withdrawn: int = 0
     failing: str = ""
     versions: tuple[str, ...] = ()
 
@@ -71,8 +73,8 @@ class Status:
 
     @property
     def complete(self) -> bool:
-        """Whether every host that is known runs the current version."""
-        return all(host.state == "upgraded" for host in self.hosts.values())
+        """Whether every host that is known runs the current version, and none may be at work on another one."""
+        return all(host.state == "upgraded" and not host.left for host in self.hosts.values())
 
     @property
     def roles(self) -> set[str]:
@@ -119,6 +121,9 @@ class Status:
         failing = [f"{name}: {host.failing}" for name, host in self.hosts.items() if host.failing]
         if failing:
             found.append(f"failing: {some(failing)}")
+        back = [name for name, host in self.hosts.items() if host.state == "upgraded" and host.left]
+        if back:
+            found.append(f"let in to another version before, and not heard of since: {some(back)} (may be at work)")
         paused = [name for name, host in self.hosts.items() if host.paused]
         if paused:
             found.append(f"paused by an operator: {some(paused)}")
@@ -130,19 +135,19 @@ def status_of(tree: Tree, inventory: Mapping[str, str] | None = None) -> Status:
 
     A host's role is what its name tells, as the old hosts work it out; the inventory's is for names that tell none.
     """
-    since = tree.record.since()
+    starts = tree.record.starts()
     names: Iterable[str] = tree.registered if inventory is None else {**dict.fromkeys(tree.registered), **inventory}
     hosts: dict[str, HostNow] = {}
     strangers: dict[str, HostNow] = {}
     for name in ordered(names):
         known = inventory is None or name in inventory
         role = role_of(name) or (inventory or {}).get(name, "")
-        host = _host(tree, name, role, since.get(name))
+        host = _host(tree, name, role, starts.get(name))
         (hosts if known else strangers)[name] = host
     return Status(tree, hosts, strangers, inventory is not None)
 
 
-def _host(tree: Tree, name: str, role: str, start: tuple[float, str] | None) -> HostNow:
+def _host(tree: Tree, name: str, role: str, start: Start | None) -> HostNow:
     versions = tree.registered.get(name, ())
     free = tree.let_in(name, role)
     state: HostState
@@ -152,17 +157,18 @@ def _host(tree: Tree, name: str, role: str, start: tuple[float, str] | None) -> 
         state = "upgraded"
     else:
         state = "upgrading" if free else "pending"
-    at = 0.0
-    if state != "upgraded" and start is not None and start[1] == " ".join(versions):
-        at = start[0]
+    if start is not None and (start.ran != " ".join(versions) or 0 < start.withdrawn < tree.reported.get(name, 0)):
+        start = None
+    left = start is not None and state in ("pending", "upgraded")
     return HostNow(
         name=name,
         role=role,
         state=state,
         switch=tree.decided_by(name, role),
         paused=tree.paused_by(name, role),
-        since=at,
-        left=state == "pending" and at > 0,
+        since=start.at if start is not None else 0.0,
+        left=left,
+        withdrawn=start.withdrawn if start is not None and left else 0,
         failing=tree.failing.get(name, ""),
         versions=versions,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from underway.core.compat.rollout import Round
 from underway.core.compat.status import Status
-from underway.core.compat.tree import Tree
+from underway.core.compat.tree import Start, Tree
 from underway.core.names import ordered
 
 TRUE, FALSE = b"True", b"False"
@@ -19,15 +19,13 @@ TRUE, FALSE = b"True", b"False"
 MOST_PARTS = 60
 """Parts of a step beside the record and the current version; Consul takes 64 in all. A deletion counts twice."""
 
-Since = Mapping[str, tuple[float, str]]
-
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One transaction: key -> value, None deletes. ``since``: who is let in once it is done, for the record."""
+    """One transaction: key -> value, None deletes. ``starts``: who is let in once it is done, for the record."""
 
     writes: Mapping[str, bytes | None]
-    since: Since = field(default_factory=dict)
+    starts: Mapping[str, Start] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The writes in words, in order."""
@@ -39,26 +37,26 @@ class Step:
 def round_steps(status: Status, found: Round, now: float) -> list[Step]:
     """The steps of a decision: host keys, role keys, then host keys that roles make superfluous (SEMANTICS D(b)).
 
-    A step with no keys only notes since when hosts are at work that somebody else let in.
+    A step with no keys only notes what was seen: hosts at work that somebody else let in, or whose key was taken away.
     """
     tree, keys = status.tree, status.tree.keys
-    since = at_work(status, now)
+    starts = at_work(status, now)
     steps: list[Step] = []
     release = found.release
     for part in _parts([(keys.switch("host", name), TRUE) for name in release.hosts]):
         names = [name for name in release.hosts if keys.switch("host", name) in part]
-        since = since | {name: (now, status.hosts[name].ran) for name in names}
-        steps.append(Step(part, since))
+        starts = starts | {name: Start(now, status.hosts[name].ran) for name in names}
+        steps.append(Step(part, starts))
     for part in _parts([(keys.switch("role", role), TRUE) for role in release.roles]):
         roles = {role for role in release.roles if keys.switch("role", role) in part}
         names = [name for name in found.granted if status.hosts[name].role in roles]
-        since = since | {name: (now, status.hosts[name].ran) for name in names}
-        steps.append(Step(part, since))
+        starts = starts | {name: Start(now, status.hosts[name].ran) for name in names}
+        steps.append(Step(part, starts))
     host_keys = [keys.switch("host", name) for name in release.delete_hosts]
     # one that says no is an operator's, and stays; so do all that are not there
-    steps += [Step(part, since) for part in _parts([(key, None) for key in host_keys if tree.switches.get(key)])]
-    if not steps and any(name not in tree.record.since() for name in since):
-        steps.append(Step({}, since))
+    steps += [Step(part, starts) for part in _parts([(key, None) for key in host_keys if tree.switches.get(key)])]
+    if not steps and starts != tree.record.starts():
+        steps.append(Step({}, starts))
     return steps
 
 
@@ -68,20 +66,21 @@ def disable_steps(status: Status, now: float, version: str = "") -> list[Step]:
     Nobody ever sees no key at all: the global one says no before the first other one goes.
     """
     tree, keys = status.tree, status.tree.keys
-    since = at_work(status, now) if tree.current else {}
+    starts = at_work(status, now) if tree.current else {}
     wanted: list[tuple[str, bytes | None]] = [(keys.switch("global"), FALSE)]
     wanted += [(key, None) for key in ordered(tree.switches) if key != keys.switch("global")]
-    steps = [Step(part, since) for part in _parts(wanted)]
+    steps = [Step(part, starts) for part in _parts(wanted)]
     if version:
         last = steps.pop()
-        steps += [Step(part, since) for part in _parts([*last.writes.items(), (keys.current, version.encode())])]
+        steps += [Step(part, starts) for part in _parts([*last.writes.items(), (keys.current, version.encode())])]
     return steps
 
 
-def at_work(status: Status, now: float) -> dict[str, tuple[float, str]]:
+def at_work(status: Status, now: float) -> dict[str, Start]:
     """Who was let in and has not reported since, and since when; those that nobody noted, from now on."""
+    index = status.tree.index
     return {
-        name: (host.since or now, host.ran)
+        name: Start(host.since or now, host.ran, (host.withdrawn or index) if host.left else 0)
         for name, host in status.hosts.items()
         if host.since or host.state == "upgrading"
     }
@@ -98,7 +97,7 @@ def after(tree: Tree, steps: Iterable[Step]) -> Tree:
     switches = dict(tree.switches)
     current, record = tree.current, tree.record
     for step in steps:
-        record = record.next(step.since)
+        record = record.next(step.starts)
         for key, value in step.writes.items():
             if key == tree.keys.current:
                 current = (value or b"").decode()

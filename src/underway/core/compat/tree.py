@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,39 +23,52 @@ _CODE = re.compile(rb"-?[0-9]{1,3}")
 SHOWN = 60
 
 
+class Start(NamedTuple):
+    """When a host was let in (Unix seconds), and the versions that it ran then. ``withdrawn``: the store's index at a
+    look that found its permission taken away again; 0 where none did."""
+
+    at: float
+    ran: str
+    withdrawn: int = 0
+
+
 class LetIn(Value, frozen=True, kw_only=True):
-    """Hosts that were let in at one moment (Unix seconds), and the versions that they ran before."""
+    """Hosts with the same start."""
 
     at: float
     ran: str
     hosts: tuple[str, ...]
+    withdrawn: int = 0
 
 
 class Record(Value, frozen=True, kw_only=True):
     """What the program remembers between its rounds, and the fence of what it writes: ``serial`` grows by each write.
 
-    A host stands in ``let_in`` until it reports another version: its slot is freed by its own word, not by a key that
-    was changed since (P7).
+    A host stands in ``let_in`` until it reports another version, or any version after its permission was taken away:
+    its slot is freed by its own word, not by a key that was changed since (P7).
     """
 
     s: int = 1
     serial: int = 0
     let_in: tuple[LetIn, ...] = ()
 
-    def since(self) -> dict[str, tuple[float, str]]:
-        """Host -> when it was let in, and what it ran then."""
-        return {host: (part.at, part.ran) for part in self.let_in for host in part.hosts}
+    def starts(self) -> dict[str, Start]:
+        """Host -> its start."""
+        return {host: Start(part.at, part.ran, part.withdrawn) for part in self.let_in for host in part.hosts}
 
-    def next(self, since: Mapping[str, tuple[float, str]]) -> Record:
+    def next(self, starts: Mapping[str, Start]) -> Record:
         """The record after this one."""
-        parts: dict[tuple[float, str], list[str]] = {}
+        parts: dict[Start, list[str]] = {}
         size = 0
-        for host in sorted(since, key=lambda host: (since[host][0], natural(host))):
+        for host in sorted(starts, key=lambda host: (starts[host].at, natural(host))):
             size += len(host) + 3
             if size > MOST_TRACKED:
                 break
-            parts.setdefault(since[host], []).append(host)
-        let_in = tuple(LetIn(at=at, ran=ran, hosts=tuple(hosts)) for (at, ran), hosts in parts.items())
+            parts.setdefault(starts[host], []).append(host)
+        let_in = tuple(
+            LetIn(at=start.at, ran=start.ran, hosts=tuple(hosts), withdrawn=start.withdrawn)
+            for start, hosts in parts.items()
+        )
         return Record(serial=self.serial + 1, let_in=let_in)
 
     def encoded(self) -> bytes:
@@ -67,20 +81,27 @@ class Tree:
     """What the keys say.
 
     ``current``: the version that hosts trend to, empty where none is set. ``registered``: host -> versions that it says
-    it runs (more than one where somebody else wrote them). ``switches`` and ``pauses``: key -> what it says, None where
-    it says nothing that can be understood. ``failing``: host -> why its last run counts as failed. ``indexes``: key ->
-    the store's index of it, for every key that was read. ``problems``: what was left out, a sentence each.
+    it runs (more than one where somebody else wrote them); ``reported``: host -> index of the latest such word.
+    ``switches`` and ``pauses``: key -> what it says, None where it says nothing that can be understood. ``failing``:
+    host -> why its last run counts as failed. ``indexes``: key -> the store's index of it, for every key that was read.
+    ``problems``: what was left out, a sentence each.
     """
 
     keys: Keys
     current: str = ""
     registered: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reported: Mapping[str, int] = field(default_factory=dict)
     switches: Mapping[str, bool | None] = field(default_factory=dict)
     pauses: Mapping[str, bool | None] = field(default_factory=dict)
     failing: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, int] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
     problems: tuple[str, ...] = ()
+
+    @property
+    def index(self) -> int:
+        """The index of the latest write that was seen: what is written after the look has a higher one."""
+        return max(self.indexes.values(), default=0)
 
     def decided_by(self, host: str, role: str) -> str:
         """The first switch key that exists for a host; empty where there is none, which lets it in (SEMANTICS D1)."""
@@ -111,6 +132,7 @@ def read_tree(keys: Keys, items: Iterable[tuple[str, bytes, int]]) -> Tree:
     """
     current, record = "", Record()
     registered: dict[str, set[str]] = {}
+    reported: dict[str, int] = {}
     switches: dict[str, bool | None] = {}
     pauses: dict[str, bool | None] = {}
     failing: dict[str, str] = {}
@@ -127,9 +149,11 @@ def read_tree(keys: Keys, items: Iterable[tuple[str, bytes, int]]) -> Tree:
         elif key.startswith(keys.statuses):
             _result(key.removeprefix(keys.statuses).split("/"), value, failing)
         elif key.startswith(keys.versions):
-            _registration(key, key.removeprefix(keys.versions), registered, problems)
+            host = _registration(key, key.removeprefix(keys.versions), registered, problems)
+            reported[host] = max(index, reported.get(host, 0))
         elif key.startswith(keys.older_versions):
-            _registration(key, key.removeprefix(keys.older_versions), registered, problems)
+            host = _registration(key, key.removeprefix(keys.older_versions), registered, problems)
+            reported[host] = max(index, reported.get(host, 0))
         elif key.endswith("/enable_puppet") and any(key.startswith(keys.pauses(level)) for level in LEVELS):
             inner = key.removeprefix(f"{keys.prefix}config_state/").removesuffix("/enable_puppet")
             _answer(key, value, inner.split("/"), pauses, problems)
@@ -137,6 +161,7 @@ def read_tree(keys: Keys, items: Iterable[tuple[str, bytes, int]]) -> Tree:
         keys=keys,
         current=current,
         registered={host: tuple(sorted(found, key=natural)) for host, found in registered.items()},
+        reported=reported,
         switches=switches,
         pauses=pauses,
         failing=failing,
@@ -181,14 +206,16 @@ def _answer(key: str, value: bytes, parts: list[str], into: dict[str, bool | Non
         problems.append(f"key {shown(key)} holds {shown(value)}, expected True or False: it lets nobody in")
 
 
-def _registration(key: str, rest: str, registered: dict[str, set[str]], problems: list[str]) -> None:
+def _registration(key: str, rest: str, registered: dict[str, set[str]], problems: list[str]) -> str:
+    """The host that a key is of; empty where it is of none."""
     version, _, host = rest.partition("/")
     if not host:
-        return  # a folder, as Consul's own page makes them
-    if NAME.fullmatch(version) and NAME.fullmatch(host):
-        registered.setdefault(host, set()).add(version)
-    else:
+        return ""  # a folder, as Consul's own page makes them
+    if not (NAME.fullmatch(version) and NAME.fullmatch(host)):
         problems.append(f"key {shown(key)} names no version and host: left out")
+        return ""
+    registered.setdefault(host, set()).add(version)
+    return host
 
 
 def _result(parts: list[str], value: bytes, failing: dict[str, str]) -> None:
