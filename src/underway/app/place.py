@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from underway import trust
+from underway.app import opening
 from underway.core.model.base import decode, replace
 from underway.core.model.event import Event
 from underway.core.model.plan import Plan
@@ -21,7 +22,7 @@ from underway.engine.control import Control
 from underway.errors import AlreadyRunning, InputError, RecordInvalid, Refused
 from underway.records.repository import Repository
 from underway.store.base import Store
-from underway.store.sqlite import SqliteStore
+from underway_agent.kv.address import Access
 
 STATE = ".underway"
 
@@ -55,8 +56,11 @@ class Place:
         """Where one run keeps journals, samples and reports."""
         return self.state / "runs" / run
 
-    def prepare(self, cluster: str) -> None:
-        """Make the state directory and the keys; harmless when they are there."""
+    def prepare(self, cluster: str, store: Access | None) -> None:
+        """Make the state directory and the keys, and keep where the records lie; harmless when they are there.
+
+        Raises InputError where it is another cluster's, and Refused where there are records in another store.
+        """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (self.keys / "plan.key").exists():
             trust.create_keys(self.keys)
@@ -69,6 +73,7 @@ class Place:
             )
         name.write_text(cluster + "\n")
 
+        opening.note(self.state, self.cluster_file, store)
     def cluster_name(self) -> str:
         """The cluster whose state lies here. Raises InputError where nothing was planned yet."""
         try:
@@ -89,19 +94,18 @@ class Session:
 
     @cached_property
     def store(self) -> Store:
-        """The store; the embedded SQLite file is the only one so far."""
-        return SqliteStore(self.place.state / "state.db")
+        """The store that the files named last: of this directory, or on a server."""
+        return opening.open_store(self.place.state, self.place.cluster_name())
 
     @property
     def has_store(self) -> bool:
-        """Whether anything was ever recorded here."""
-        return (self.place.state / "state.db").exists()
+        """Whether there is a store to look at."""
+        return opening.is_there(self.place.state)
 
     @cached_property
     def repository(self) -> Repository:
         """The typed records over the store."""
-        name = self.place.cluster_name()  # first: where nothing was planned, no store is made
-        return Repository(self.store, name)
+        return Repository(self.store, self.place.cluster_name())
 
     def current(self) -> RunRecord:
         """The latest run. Raises InputError where there was none."""

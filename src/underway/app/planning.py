@@ -26,7 +26,7 @@ def read_inputs(session: Session) -> Inputs:
 
 def make_plan(session: Session, inputs: Inputs, target: str) -> Plan:
     """The sealed plan of the files as they are, with what is known of hosts and past durations."""
-    session.place.prepare(inputs.cluster.name)
+    session.place.prepare(inputs.cluster.name, inputs.store)
     repository = session.repository
     plan = build_plan(
         inputs.cluster,

@@ -60,7 +60,7 @@ def serve(
     from underway.cli.view import status_json
 
     inputs = read_inputs(context.session)
-    context.place.prepare(inputs.cluster.name)
+    context.place.prepare(inputs.cluster.name, inputs.store)
     token_file = context.place.keys / "operator-token.sha256"
     if new_token:
         _make_token(token_file)
@@ -173,7 +173,7 @@ def _host(context: Context, name: str) -> Host:
     from underway.core.nearest import nearest
 
     inputs = read_inputs(context.session)
-    context.place.prepare(inputs.cluster.name)
+    context.place.prepare(inputs.cluster.name, inputs.store)
     if name not in inputs.cluster.hosts:
         raise InputError(f"there is no host {name!r}{nearest(name, inputs.cluster.hosts)}")
     return inputs.cluster.hosts[name]

@@ -41,7 +41,7 @@ def run_checks(
     from underway.config.load import load
 
     inputs = load(context.place.cluster_file)
-    context.place.prepare(inputs.cluster.name)
+    context.place.prepare(inputs.cluster.name, inputs.store)
     chosen = checking.choose(inputs, suites, moment)  # type: ignore[arg-type]  # click has looked
     session = context.session
     checks = checking.Checks(

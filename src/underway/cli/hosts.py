@@ -60,7 +60,7 @@ def enrol(
     if replace_key and (len(hosts) != 1 or not (scan or host_key)):
         raise UsageError("--replace-key: name the one host, and vouch for its key: --host-key or --scan")
     inputs = read_inputs(context.session)
-    context.place.prepare(inputs.cluster.name)
+    context.place.prepare(inputs.cluster.name, inputs.store)
     for name in hosts:
         if name not in inputs.cluster.hosts:
             raise InputError(f"there is no host {name!r}{nearest(name, inputs.cluster.hosts)}")

@@ -34,7 +34,7 @@ def init(directory: Path) -> None:
         echo(f"wrote {directory / name}")
     place = Place.find(str(directory / "cluster.yaml"))
     session_name = _cluster_name(place.cluster_file)
-    place.prepare(session_name)
+    place.prepare(session_name, None)
     echo(f"made the signing keys in {place.keys}")
     echo("next: edit cluster.yaml, then 'underway validate'")
 

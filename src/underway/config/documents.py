@@ -20,6 +20,7 @@ from underway.config.checkfiles import SuiteFile
 from underway.config.fragment import Fragment
 from underway.config.names import Wrong
 from underway.config.probefiles import ProbeFile, ServiceProbeFile
+from underway.config.storefile import StoreFile
 from underway.config.values import (
     ChecksAge,
     Deadline,
@@ -194,6 +195,9 @@ class ClusterFile(Fragment):
         default={}, description="What 'underway check' runs before, during and after an upgrade, by name."
     )
     settings: Vars = Field(default={}, description="The cluster's configuration: variables for all tasks.")
+    store: StoreFile | None = Field(
+        default=None, description="Where its records lie. Absent: in a file of the state directory."
+    )
 
 
 class StepFile(Fragment):

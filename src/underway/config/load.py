@@ -19,11 +19,13 @@ from underway.config.located import Document
 from underway.config.names import Wrong
 from underway.config.paths import inside, root_of
 from underway.config.reading import MAX_BYTES, MAX_SMALL_BYTES, read
+from underway.config.storefile import build_store
 from underway.config.words import one_of, shown, shown_path
 from underway.core.model.check import Suite
 from underway.core.model.cluster import Cluster, Probe
 from underway.core.model.service import Catalogue
 from underway.errors import FileProblems, Problem
+from underway_agent.kv.address import Access
 
 CLUSTER_FILE = "cluster.yaml"
 MAX_FILES = 2000
@@ -37,7 +39,8 @@ class Inputs:
 
     ``digests``: SHA-256 by part of the input (cluster, catalogue, groups, hosts, policy, probes, releases, roles,
     settings). ``problems``: warnings only. ``directory``: where the cluster's file lies, absolute.
-    ``checks``: the suites of ``underway check``; no plan depends on them.
+    ``checks``: the suites of ``underway check``; no plan depends on them. ``store``: where the records lie; None: in
+    the state directory.
     """
 
     cluster: Cluster
@@ -46,6 +49,7 @@ class Inputs:
     problems: tuple[Problem, ...] = ()
     directory: Path = Path()
     checks: dict[str, Suite] = field(default_factory=dict)
+    store: Access | None = None
 
 
 @dataclass(slots=True)
@@ -92,9 +96,9 @@ def load(path: Path | str) -> Inputs:
     problems = _ordered(files)
     if whole is None or _errors(problems):
         raise FileProblems(problems)
-    cluster, catalogue, suites = whole
+    cluster, catalogue, suites, store = whole
     digests = build.digests_of(cluster, catalogue)
-    return Inputs(cluster, catalogue, digests, tuple(problems), files.base.resolve(), suites)
+    return Inputs(cluster, catalogue, digests, tuple(problems), files.base.resolve(), suites, store)
 
 
 def _errors(problems: Iterable[Problem]) -> bool:
@@ -308,7 +312,7 @@ def _probes(files: _Files) -> tuple[dict[str, Probe], dict[str, dict[str, Probe]
 
 def _build(
     files: _Files, named: dict[str, Probe], templates: dict[str, dict[str, Probe]]
-) -> tuple[Cluster, Catalogue, dict[str, Suite]] | None:
+) -> tuple[Cluster, Catalogue, dict[str, Suite], Access | None] | None:
     assert files.cluster is not None and files.cluster.fragment is not None
     written = files.cluster.fragment
     cluster = build.build_cluster(written, files.base, named)
@@ -328,7 +332,9 @@ def _build(
     )
     if expanded:
         cluster = build.build_cluster(written, files.base, {**named, **expanded})
-    return cluster, catalogue, suites
+    store, wrong = build_store(files.cluster.doc, written.store, files.base)
+    files.problems += wrong
+    return cluster, catalogue, suites, store
 
 
 def _ordered(files: _Files) -> list[Problem]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from underway.config import checkfiles, documents, probefiles
+from underway.config import checkfiles, documents, probefiles, storefile
 from underway.config.fragment import Fragment
 from underway.config.load import Inputs, load
 from underway.errors import FileProblems
@@ -81,6 +81,7 @@ PLACES: dict[type[Fragment], str] = {
     checkfiles.TestinfraFile: "### checks",
     checkfiles.ResourceFile: "### checks",
     checkfiles.JavelinFile: "### checks",
+    storefile.StoreFile: "### store",
     documents.ServiceFile: "## services/*.yaml",
     documents.PhaseFile: "### Phases and steps",
     documents.StepFile: "### Phases and steps",

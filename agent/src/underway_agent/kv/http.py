@@ -18,8 +18,9 @@ from typing import Callable, Optional
 
 import aiohttp
 
-from underway_agent.kv.address import Access, tls_context
+from underway_agent.kv.address import Access
 from underway_agent.kv.base import KvDenied, KvUnavailable
+from underway_agent.kv.tls import tls_context
 
 CONNECT = 3.0
 """Seconds to make a connection, TLS included."""
