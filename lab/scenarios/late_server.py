@@ -66,7 +66,7 @@ def looked(here: Places, cloud: Cloud, number: str) -> Iterator[Verdict]:
         on_its_way, f"the server is {before['status']} on {before['OS-EXT-SRV-ATTR:host']} when {COMPUTE} is closed"
     )
     began = time.monotonic()
-    asks(here, "disable")
+    asks(here, "disable", "1")
     took = time.monotonic() - began
     yield Verdict(took >= STILL - 1, f"closing {COMPUTE} took {took:.1f} s, its process stood still for {STILL:.0f} s")
     after = cloud.call("GET", "compute", path)["server"]
@@ -80,12 +80,13 @@ def signal(here: Places, process: str, name: str) -> None:
     on(here, COMPUTE, f"kill -{name} {process}")
 
 
-def asks(here: Places, question: str) -> None:
+def asks(here: Places, question: str, *words: str) -> None:
     """Let the catalogue's own script do it, there."""
     shared = yaml.safe_load((CATALOGUE / "nova.yaml").read_text())["vars"]
     own = yaml.safe_load((CATALOGUE / "nova-compute.yaml").read_text())["vars"]
     script = shared["nova_ask"] + own["nova_compute_door"]
-    on(here, COMPUTE, f"{ASK} {question} {COMPUTE} <<'END'\n{script}\nEND\n")
+    asked = " ".join((question, COMPUTE, *words))
+    on(here, COMPUTE, f"{ASK} {asked} <<'END'\n{script}\nEND\n")
 
 
 if __name__ == "__main__":

@@ -40,10 +40,12 @@ def upgraded(directory: Path, broker: RabbitMq, package: str) -> subprocess.Comp
         "connection": "local",
         "gather_facts": False,
         "vars": {
-            "ansible_python_interpreter": PYTHON, "rabbitmq_packages": [package], "underway_target_address": "127.0.0.1",
+            "ansible_python_interpreter": PYTHON,
+            "rabbitmq_packages": [package],
+            "underway_target_address": "127.0.0.1",
         },
         "tasks": [*tasks, gate],
-    }  # fmt: skip
+    }
     (directory / "play.yml").write_text(yaml.safe_dump([play]))
     return subprocess.run(
         [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", directory / "play.yml"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -20,6 +21,8 @@ class FakeFleet:
     refuse: list[int] = field(default_factory=list)
     told: list[tuple[str, str]] = field(default_factory=list)
     """Each change of a service: its host, and what it became."""
+    then: list[Callable[[], None]] = field(default_factory=list)
+    """What happens elsewhere right after each change, one after another."""
 
     def __enter__(self) -> Self:
         fleet = self
@@ -85,4 +88,6 @@ class FakeFleet:
         [one] = [one for one in self.services if path == f"/os-services/{one['id']}"]
         one["status"], one["disabled_reason"] = body["status"], body.get("disabled_reason")
         self.told.append((one["host"], body["status"]))
+        if self.then:
+            self.then.pop(0)()
         return 200, {"service": one}

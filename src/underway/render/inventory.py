@@ -61,6 +61,7 @@ def variable_files(plan: Plan) -> dict[str, bytes]:
         "underway_target": "{{ inventory_hostname }}",
         "underway_target_address": "{{ hostvars[underway_target].underway_address }}",
         "underway_target_role": "{{ hostvars[underway_target].underway_role }}",
+        "underway_target_limit": "{{ hostvars[underway_target].underway_limit }}",
     }
     if TARGET_VARS in needs:
         shared[TARGET_VARS] = "{{ hostvars[underway_target] }}"
@@ -68,7 +69,8 @@ def variable_files(plan: Plan) -> dict[str, bytes]:
     for role in plan.roles:
         values = plan.role_vars.get(role, {})
         marked = {name: data(value) for name, value in values.items()} | variables.set_of(values)
-        text = document({**marked, "underway_role": role}, f"Made by Underway: the role {role}")
+        marked |= {"underway_role": role, "underway_limit": plan.roles[role].limit}
+        text = document(marked, f"Made by Underway: the role {role}")
         found[f"group_vars/{role_group(plan, role)}.yml"] = text
     for name, host in plan.hosts.items():
         if host.vars:

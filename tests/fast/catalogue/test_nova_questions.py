@@ -64,7 +64,7 @@ def server(number: str, status: str, host: str | None, task: str | None = None) 
 def test_a_compute_is_closed_and_opened_again(tmp_path: Path) -> None:
     with FakeFleet() as fleet:
         fleet.service("nova-compute", "n1")
-        assert asked(tmp_path, "nova_compute_door", fleet, "disable", "n1").returncode == 0
+        assert asked(tmp_path, "nova_compute_door", fleet, "disable", "n1", "1").returncode == 0
         assert asked(tmp_path, "nova_compute_door", fleet, "enable", "n1").returncode == 0
         assert fleet.told == [("n1", "disabled"), ("n1", "enabled")]
 
@@ -74,7 +74,7 @@ def test_tasks_that_do_not_end_are_named_and_how_to_open_the_compute(tmp_path: P
         fleet.service("nova-compute", "n1")
         fleet.servers = [server("s-1", "BUILD", "n1", "spawning"), server("s-2", "ACTIVE", "n1")]
         fleet.migrations = [{"instance_uuid": "s-2", "migration_type": "live-migration", "status": "running"}]
-        ran = asked(tmp_path, "nova_compute_door", fleet, "disable", "n1")
+        ran = asked(tmp_path, "nova_compute_door", fleet, "disable", "n1", "1")
     assert (ran.returncode, ran.stderr) == (
         1,
         "tasks on n1 have not ended within 1 s: server s-1 is BUILD (spawning), server s-2 is moved (live-migration, "
@@ -87,10 +87,64 @@ def test_servers_on_their_way_to_a_compute_are_named(tmp_path: Path) -> None:
     with FakeFleet() as fleet:
         fleet.service("nova-compute", "n1")
         fleet.servers = [server(f"s-{number:02}", "BUILD", None) for number in range(12)]
-        ran = asked(tmp_path, "nova_compute_door", fleet, "disable", "n1")
+        ran = asked(tmp_path, "nova_compute_door", fleet, "disable", "n1", "1")
     assert ran.returncode == 1
     assert ran.stderr.startswith("servers that were asked for before have no host within 1 s: server s-00, server s-01")
     assert " server s-09 and 2 more; n1 stays disabled" in ran.stderr
+
+
+OURS = {"status": "disabled", "disabled_reason": "underway"}
+THEIRS = {"status": "disabled", "disabled_reason": "broken disk"}
+DOWN = {"state": "down"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "others", "why"),
+    [
+        ("1", [DOWN], "m0 is down since 2026-01-01T00:00:00"),
+        ("2", [DOWN, OURS], "m0 is down since 2026-01-01T00:00:00, m1 is closed for its upgrade"),
+        ("2", [DOWN, DOWN], "m0 is down since 2026-01-01T00:00:00, m1 is down since 2026-01-01T00:00:00"),
+        ("2", [DOWN], ""),
+        ("1", [{**DOWN, **THEIRS}], ""),
+        ("1", [OURS, {}], ""),  # who upgrades may have raised the limit since
+    ],
+)
+def test_no_compute_is_closed_while_too_many_are_away(
+    tmp_path: Path, limit: str, others: list[dict[str, str]], why: str
+) -> None:
+    with FakeFleet() as fleet:
+        fleet.service("nova-compute", "n1")
+        fleet.service("nova-scheduler", "c1", **DOWN)
+        for number, other in enumerate(others):
+            fleet.service("nova-compute", f"m{number}", **other)
+        ran = asked(tmp_path, "nova_compute_door", fleet, "disable", "n1", limit)
+        assert fleet.told == ([] if why else [("n1", "disabled")])
+    assert ran.returncode == (1 if why else 0)
+    if why:
+        assert ran.stderr == (
+            f"n1 is not closed: more computes than {limit} would be away, and none has come back within 1 s: {why}; "
+            "start what is down, or, if it is to stay away: openstack compute service set --disable HOST nova-compute\n"
+        )
+
+
+def test_a_compute_that_an_operator_has_disabled_is_missed_by_nobody(tmp_path: Path) -> None:
+    with FakeFleet() as fleet:
+        fleet.service("nova-compute", "n1", **THEIRS)
+        fleet.service("nova-compute", "n2", **DOWN)
+        ran = asked(tmp_path, "nova_compute_door", fleet, "disable", "n1", "1")
+        assert (ran.returncode, fleet.told) == (0, [])
+
+
+def test_of_two_that_are_closed_at_the_same_moment_one_makes_room(tmp_path: Path) -> None:
+    with FakeFleet() as fleet:
+        for host in ("n1", "n2"):
+            fleet.service("nova-compute", host)
+        fleet.service("nova-compute", "n3", **DOWN)
+        other = fleet.services[1]
+        fleet.then = [lambda: other.update(OURS), lambda: other.update(status="enabled")]
+        ran = asked(tmp_path, "nova_compute_door", fleet, "disable", "n1", "2", patience=60)
+        assert ran.returncode == 0
+        assert fleet.told == [("n1", "disabled"), ("n1", "enabled"), ("n1", "disabled")]
 
 
 @pytest.mark.parametrize("code", [502, 503, 504])
