@@ -474,7 +474,7 @@ def test_a_store_that_was_put_back_is_noticed(tmp_path: Path) -> None:
         other.commit({}, {"b": b"1"})
         later = other.commit({}, {"b": b"2"})
         assert later > seen
-        with pytest.raises(StoreError, match=r"not the one that was seen.*older copy") as caught:
+        with pytest.raises(StoreError, match=r"not what was seen there.*older copy") as caught:
             store.list("", since=seen)
         assert caught.value.kind == "store"
         store.close()

@@ -3,10 +3,11 @@
 Under one root there are
 
 - ``d/<key>``: the values, raw; the revision of a key is the server's own index of it;
-- ``head``: format, epoch and number ``n`` of the latest commit. Every commit compares and writes it, so commits of one
-  store are serial, and its index is the revision of the store;
-- ``log/<n>``: a random name of commit ``n``, and its keys, a line each, of the last ``KEPT`` commits. So "what changed
-  since" costs what changed; and by the name a commit whose answer was lost is known again;
+- ``head``: format, epoch, and number ``n`` and random name of the latest commit. Every commit compares and writes it,
+  so commits of one store are serial, and its index is the revision of the store;
+- ``log/<n>``: the name of commit ``n`` and its keys, a line each, of the last ``KEPT`` commits. So "what changed since"
+  costs what changed. By its name a commit whose answer was lost is known again, and a history that is not the one that
+  was seen (an older copy of the store that was put back);
 - ``beats/<name>``: until when somebody says to be alive, by the server's clock, which is one for all machines.
 
 A commit that lost the race for the head only, and not for a key that it compares, is tried again here.
@@ -22,7 +23,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -55,10 +56,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The latest commit: its number, its index, and the random name of the store. All 0 and "" before the first."""
+    """The latest commit: number, index and name, and the random name of the store. All 0 and "" before the first."""
 
     n: int = 0
     index: int = ABSENT
+    name: str = ""
     epoch: str = ""
 
 
@@ -75,7 +77,7 @@ class ServedStore:
         self._head_key = f"{root}/head"
         self._head = Head()
         self._fresh = secrets.token_hex(16)  # the epoch, if ours is the first commit
-        self._numbers: OrderedDict[int, int] = OrderedDict()  # index of a commit -> its number
+        self._seen: OrderedDict[int, tuple[int, str]] = OrderedDict()  # index of a commit -> its number and name
         self._closed = False
         self._closing = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -131,6 +133,13 @@ class ServedStore:
         """What an operator should know of the server, a sentence each."""
         return tuple(self._run(self._kv.warnings()))
 
+    def ask(self, work: Callable[[Kv], Coroutine[Any, Any, T]]) -> T:
+        """The result of what is done with the server itself, for those who keep something beside the store.
+
+        Raises what the store raises.
+        """
+        return self._run(work(self._kv))
+
     # --- reading --------------------------------------------------------------------------------------------------
 
     async def _look(self) -> Head:
@@ -147,8 +156,7 @@ class ServedStore:
         head = await self._look()
         if head.index <= since:
             return Listing((), head.index)
-        known = self._numbers.get(since)
-        base = (known, since) if known is not None else await self._commit_at(since)
+        base = self._seen.get(since) or await self._commit_at(since)
         if base is None or head.n - base[0] >= self._kept:
             return await self._everything(prefix, since)
         found: dict[str, KvItem | None] = {}
@@ -162,15 +170,11 @@ class ServedStore:
                 if len(entries) <= len(numbers):
                     return await self._everything(prefix, since)  # some were cleared away meanwhile
                 for number in numbers:
-                    entry = entries[self._log(number)]
+                    name, *keys = entries[self._log(number)].value.decode("ascii").split("\n")
                     if number > base[0]:
-                        keys = entry.value.decode("ascii").split("\n")[1:]
                         due.update((key, None) for key in keys if key.startswith(prefix))
-                    elif entry.index != base[1]:  # this is not the history that the caller knows
-                        raise StoreError(
-                            f"{self.root}: commit {number} is not the one that was seen at revision {base[1]} (was an "
-                            "older copy of the store put back? look at it, then start again)"
-                        )
+                    elif name != base[1]:
+                        raise self._other_history(since)
                 done = numbers[-1]
                 continue
             part = list(due)[: MAX_OPS - 1]
@@ -182,14 +186,14 @@ class ServedStore:
         kept = [item for _, item in sorted(found.items()) if item is not None and item.index > since]
         return Listing(tuple(map(self._item, kept)), head.index)
 
-    async def _commit_at(self, since: int) -> tuple[int, int] | None:
-        """Number and index of the last commit up to a revision that another handle saw; None where it is too old."""
+    async def _commit_at(self, since: int) -> tuple[int, str] | None:
+        """Number and name of the last commit up to a revision that another handle saw; None where it is too old."""
         view = await self._kv.view([self._head_key], [f"{self.root}/log/"])
         self._read_head(view)
-        found: tuple[int, int] | None = None
+        found: tuple[int, str] | None = None
         for item in view.items:
             if item.key != self._head_key and item.index <= since:
-                found = (int(item.key[-_DIGITS:]), item.index)
+                found = (int(item.key[-_DIGITS:]), item.value.decode("ascii").partition("\n")[0])
         return found
 
     def _read_head(self, view: KvView) -> Head:
@@ -200,7 +204,8 @@ class ServedStore:
             return self._head
         try:
             document = json.loads(item.value)
-            form, number, epoch = int(document["format"]), int(document["n"]), str(document["epoch"])
+            form, number = int(document["format"]), int(document["n"])
+            name, epoch = str(document["name"]), str(document["epoch"])
         except (ValueError, KeyError, TypeError):
             raise StoreError(f"{self._head_key}: is not what Underway writes there (choose another prefix)") from None
         if form > FORMAT:
@@ -210,15 +215,23 @@ class ServedStore:
             )
         if self._head.epoch and epoch != self._head.epoch:
             raise StoreError(f"{self.root}: is another store than before (look at it, then start again)")
-        self._head = Head(number, item.index, epoch)
-        self._remember(item.index, number)
+        self._remember(Head(number, item.index, name, epoch))
         return self._head
 
-    def _remember(self, index: int, number: int) -> None:
-        self._numbers[index] = number
-        self._numbers.move_to_end(index)
-        while len(self._numbers) > _SEEN:
-            self._numbers.popitem(last=False)
+    def _remember(self, head: Head) -> None:
+        commit = (head.n, head.name)
+        if self._seen.setdefault(head.index, commit) != commit:
+            raise self._other_history(head.index)
+        self._seen.move_to_end(head.index)
+        while len(self._seen) > _SEEN:
+            self._seen.popitem(last=False)
+        self._head = head
+
+    def _other_history(self, revision: int) -> StoreError:
+        return StoreError(
+            f"{self.root}: what is there at revision {revision} is not what was seen there (was an older copy of the "
+            "store put back? look at it, then start again)"
+        )
 
     # --- writing --------------------------------------------------------------------------------------------------
 
@@ -234,8 +247,7 @@ class ServedStore:
                 except (KvUnavailable, KvFull) as error:
                     done = await self._settle(name, head, error)
                 if done is not None:
-                    self._head = Head(head.n + 1, done, head.epoch or self._fresh)
-                    self._remember(done, head.n + 1)
+                    self._remember(Head(head.n + 1, done, name, head.epoch or self._fresh))
                     return done
                 head = await self._compare(expect)
                 if attempt:
@@ -272,7 +284,7 @@ class ServedStore:
     def _transaction(
         self, name: str, head: Head, expect: Mapping[str, int], writes: Mapping[str, bytes | None]
     ) -> tuple[dict[str, int], dict[str, bytes | None]]:
-        document = {"format": FORMAT, "n": head.n + 1, "epoch": head.epoch or self._fresh}
+        document = {"format": FORMAT, "n": head.n + 1, "name": name, "epoch": head.epoch or self._fresh}
         out: dict[str, bytes | None] = {self._data + key: value for key, value in writes.items()}
         out[self._head_key] = json.dumps(document).encode("ascii")
         out[self._log(head.n + 1)] = "\n".join([name, *writes]).encode("ascii")
