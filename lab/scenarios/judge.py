@@ -86,6 +86,10 @@ def of_report(report: dict[str, Any], least: int, *, faultless: bool = True) -> 
             said = outage["cause"] or outage["attribution"]
             what = f"{outage['label']} {outage['probe']} {outage['length']:.1f} s: {said}: {outage['errors']}"
             yield Verdict(False if faultless else None, what)
+    for promise in report["promises"]:
+        kept = bool(promise["kept"])
+        what = "no downtime" if kept else f"not without downtime: {', '.join(promise['outages']) or 'nobody observed'}"
+        yield Verdict(kept if faultless else None, f"{promise['stage']}, which stops nothing: {what}")
     asked = [probe for probe in report["probes"] if not probe["host"] and probe["probe"] != CONTROL]
     late = [probe["probe"] for probe in asked if (probe["end"] or 0) < report["ended"] - TO_THE_END]
     yield Verdict(not late, f"{len(asked)} probes asked to the end{': not ' + ', '.join(late) if late else ''}")

@@ -228,6 +228,18 @@ class OutageRow(Row, frozen=True, kw_only=True):
     cause: str
 
 
+class PromiseRow(Row, frozen=True, kw_only=True):
+    """Whether users met no outage by the work of a stage that stops nothing. Unix seconds; ``end`` is None while it
+    goes on. ``outages`` are the labels of those put on its work; ``kept`` is None where nobody observed.
+    """
+
+    stage: str
+    start: float
+    end: float | None
+    kept: bool | None
+    outages: tuple[str, ...]
+
+
 class Summary(Row, frozen=True, kw_only=True):
     """A run in figures.
 
@@ -262,6 +274,7 @@ class Summary(Row, frozen=True, kw_only=True):
     longest: OutageRow | None
     hosts: tuple[HostRow, ...]
     stages: tuple[StageRow, ...]
+    promises: tuple[PromiseRow, ...] = ()
     steps: tuple[StepRow, ...]
     outages: tuple[OutageRow, ...]
     gaps: tuple[Gap, ...]

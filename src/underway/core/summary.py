@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from underway.core import calls, headline, history
+from underway.core import calls, headline, history, promises
 from underway.core.availability import Stats
 from underway.core.bouts import Bout, bouts
 from underway.core.model.cluster import Host
@@ -76,6 +76,8 @@ def summarise(
     said = headline.claim(run, hosts, felt, length, requests, failed)
     changed = any(event.kind == "policy" for event in events)
     waived = [clean(event.text, TEXT_LIMIT) for event in events if event.kind == "checks-waived"]
+    stages = tuple(_stage(plan, stage, actions) for stage in plan.stages)
+    promised = promises.promises(stages, felt, seen, end or now)
     absent = history.absences(plan, actions, events, end or now)
     return Summary(
         schema=SUMMARY_SCHEMA,
@@ -103,7 +105,8 @@ def summarise(
         unobserved=sum(row.unobserved or 0.0 for row in seen) if seen else None,
         longest=max(felt, key=lambda row: row.length, default=None),
         hosts=hosts,
-        stages=tuple(_stage(plan, stage, actions) for stage in plan.stages),
+        stages=stages,
+        promises=promised,
         steps=steps,
         outages=told,
         gaps=tuple(Gap(probe=gap.probe, start=gap.start, end=gap.end, why=clean(gap.why, TEXT_LIMIT)) for gap in gaps),
@@ -116,6 +119,7 @@ def summarise(
         notices=notices(steps),
         warnings=(
             *waived,
+            *promises.warnings(promised),
             *(clean(event.text, TEXT_LIMIT) for event in events if event.kind == "replaced"),
             *(clean(text, TEXT_LIMIT) for text in plan.warnings),
             *headline.warnings(skews or {}, probes, changed),

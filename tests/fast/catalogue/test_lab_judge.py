@@ -14,6 +14,7 @@ def report(**changes: Any) -> dict[str, Any]:
         {"probe": "network", "host": "", "end": None},
     ]
     good = {"verdict": "done", "requests": 20_000, "failed": 0, "longest": None, "outages": [], "ended": 2000.0}
+    good["promises"] = [{"stage": "expand", "kept": True, "outages": []}]
     return {**good, "probes": probes, **changes}
 
 
@@ -43,6 +44,13 @@ def test_a_failure_is_told_with_its_cause() -> None:
 def test_what_a_back_end_misses_while_it_is_drained_is_no_failure() -> None:
     outage = {"label": "B1", "probe": "keystone-c1", "host": "c1", "length": 9.0, "cause": "", "attribution": ""}
     assert said(report(outages=[outage])) == []
+
+
+def test_downtime_where_none_was_expected_is_told() -> None:
+    broken: dict[str, Any] = {"stage": "expand", "kept": False, "outages": ["O1", "O2"]}
+    assert said(report(promises=[broken])) == ["expand, which stops nothing: not without downtime: O1, O2"]
+    unseen: dict[str, Any] = {"stage": "prepare", "kept": None, "outages": []}
+    assert said(report(promises=[unseen])) == ["prepare, which stops nothing: not without downtime: nobody observed"]
 
 
 def test_a_probe_that_stopped_early_is_named() -> None:
