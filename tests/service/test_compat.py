@@ -20,6 +20,7 @@ import pytest
 
 from fast.compat.made import FIXTURE, fleet, golden
 from fast.compat.test_golden import wanted
+from support.kv import access_to
 from support.stores import StoreCluster, store_cluster, until
 from underway.core.compat.keys import role_of
 
@@ -311,3 +312,39 @@ def test_without_an_answer_no_host_begins(tmp_path: Path) -> None:
             assert underway(cluster, "compat", "upgrade", "2", cwd=tmp_path).returncode == 1
             time.sleep(1.0)
             assert site.lines() == []
+
+
+@pytest.mark.xdist_group("compat-secure")
+@pytest.mark.parametrize("kind", ["consul", "etcd"])
+def test_with_certificates_and_rights(kind: str, tmp_path: Path) -> None:
+    """Servers that let in holders of a certificate and of a token, or a user, only."""
+    with store_cluster(kind, tmp_path, tls=True, auth=True) as cluster:
+        access = access_to(cluster, tmp_path)
+        whole = ["--ca", access.ca, "--certificate", access.certificate, "--key", access.key]
+        rights = (
+            ["--token-file", access.token]
+            if kind == "consul"
+            else ["--user", access.user, "--password-file", access.password]
+        )
+        wrong = tmp_path / "wrong"
+        wrong.touch(mode=0o600)
+        wrong.write_text("00000000-0000-0000-0000-000000000000\n")
+        bad = (
+            ["--token-file", str(wrong)] if kind == "consul" else ["--user", access.user, "--password-file", str(wrong)]
+        )
+
+        def call(*words: str) -> subprocess.CompletedProcess[str]:
+            env = {**os.environ, "UNDERWAY_COMPAT_STORE": access.url}
+            return subprocess.run(
+                [str(BIN / "underway"), "compat", *words], capture_output=True, text=True, timeout=PATIENCE, env=env,
+                cwd=tmp_path, check=False,
+            )  # fmt: skip
+
+        assert call("register", "cp1", "--as", "1", *whole, *rights).returncode == 0
+        assert call("upgrade", "2", *whole, *rights).returncode == 2
+        assert call("should-upgrade", "cp1", *whole, *rights).returncode == 0
+        refused = call("should-upgrade", "cp1", *whole, *bad)
+        assert refused.returncode == 9 and refused.stderr.startswith("no: ")
+        assert "00000000" not in refused.stderr
+        assert call("upgrade", "2", *whole, *bad).returncode == 1
+        assert call("should-upgrade", "cp1", *whole[:2], *rights).returncode == 9  # without a certificate of its own

@@ -520,6 +520,22 @@ class TestTrouble:
         outcome = site.upgrade("3", rules)
         assert outcome.status.hash()["upgrading"] == ["cp1"]  # its key still lets it in, to 3
 
+    def test_a_host_at_work_when_its_old_version_is_set_back_keeps_its_slot(self) -> None:
+        """Its keys call it upgraded; what it does is another thing. Its next word settles it."""
+        rules = {"rolling_rules": {"global": 1}}
+        for word, complete in (("1", True), ("2", False)):
+            site = Site(old("cp1", "cp2"))
+            site.upgrade("2", rules)
+            outcome = site.upgrade("1", rules)
+            assert site.status() == {"upgraded": ["cp1", "cp2"], "upgrading": [], "pending": []}
+            assert not outcome.complete
+            assert outcome.round is not None and outcome.round.why["cp1"].startswith("let in to another version since ")
+            assert site.upgrade("3", rules, noop=True).status.names("upgrading") == ["cp1"]  # in the slot that it has
+            site.report("cp1", word)
+            outcome = site.upgrade("1", rules)
+            assert outcome.complete == complete
+            assert outcome.status.names("upgrading") == ([] if complete else ["cp1"])
+
     def test_more_out_than_a_lower_limit_asks_for_an_operator(self) -> None:
         site = Site(old("cp1", "cp2", "cp3"))
         site.upgrade("2", {"rolling_rules": {"global": 2}})
