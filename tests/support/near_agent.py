@@ -18,13 +18,16 @@ from underway import trust
 from underway.api.desk import Desk
 from underway.core.model.cluster import Host
 from underway.executors.base import Order, Report
+from underway.executors.mail import Mail
 from underway.executors.pull import PullExecutor
+from underway.records.kvmail import KvMail, Served
 from underway.records.mailbox import StoreMail
 from underway.store.base import Store
 from underway.store.memory import MemoryStore
 from underway_agent import dsse
 from underway_agent.daemon import Daemon
 from underway_agent.identity import Identity, Settings
+from underway_agent.link.base import Link
 
 FINAL = ("finished", "failed", "unknown", "refused")
 PATIENCE = 120.0
@@ -33,10 +36,14 @@ PATIENCE = 120.0
 class Near:
     """Host ``h1`` of the kit's cluster ``demo``: enrolled, its runner too. ``begin`` starts its agent."""
 
-    def __init__(self, root: Path, kit: Kit, store: Store | None = None) -> None:
+    def __init__(
+        self, root: Path, kit: Kit, store: Store | None = None, link: Callable[[], Link] | None = None
+    ) -> None:
+        """``link``: makes another link than to the mail of this process."""
         self.kit = kit
         self.store = store or MemoryStore()
-        self.mail = StoreMail(self.store, "demo")
+        self.mail: Mail = KvMail(self.store) if isinstance(self.store, Served) else StoreMail(self.store, "demo")
+        self._other = link
         self.signer = kit.signers["ticket"]
         self.said: list[str] = []
         directory = root / "agent"
@@ -117,8 +124,8 @@ class Near:
         desk.start()
         return desk
 
-    async def _link(self) -> NearLink:
-        return NearLink(self.desk, "h1")
+    async def _link(self) -> Any:
+        return NearLink(self.desk, "h1") if self._other is None else self._other()
 
 
 def until_ended(executor: PullExecutor) -> list[Report]:

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from underway import trust
 from underway.core.model.cluster import Host
 from underway.executors.base import Order
-from underway.executors.mail import AGENTS, ORDERS, REPORTS
+from underway.executors.mail import AGENTS, ORDERS, REPORTS, Mail
 from underway.executors.pull import PullExecutor
 from underway.records.enrolments import Enrolments
+from underway.records.kvmail import KvMail, Served
 from underway.records.mailbox import StoreMail
 from underway.store.base import Store
 from underway_agent import dsse, letters
@@ -48,8 +49,8 @@ class Site:
     uptime: float = 100.0
 
     @property
-    def mail(self) -> StoreMail:
-        return StoreMail(self.store, CLUSTER)
+    def mail(self) -> Mail:
+        return KvMail(self.store) if isinstance(self.store, Served) else StoreMail(self.store, CLUSTER)
 
     @property
     def enrolments(self) -> Enrolments:

@@ -134,7 +134,7 @@ class Daemon:
             except (LinkDown, LinkRefused) as error:
                 await self._down(error, waits)
                 continue
-            self._tell(f"connected to {self._own.settings.url}")
+            self._tell(f"connected to {self._own.settings.where}")
             return
 
     async def _ask(self) -> None:
@@ -148,7 +148,7 @@ class Daemon:
                 continue
             waits.over()
             self._asked = time.monotonic()
-            self._tell(f"connected to {self._own.settings.url}, {len(self._works)} orders")
+            self._tell(f"connected to {self._own.settings.where}, {len(self._works)} orders")
             if found is not None:
                 await self._take(found)
 

@@ -63,11 +63,13 @@ async def _enrol(directory: Path, url: str, code: Code, command: Sequence[str], 
     if enrolled.get("kind") != "enrolled":
         raise AgentError(f"the runner of this host refuses: {enrolled.get('text', 'it does not say why')}")
     ticket_keys = tuple(str(one["keyval"]["public"]) for one in keys if one["use"] == "ticket")
-    settings = Settings(cluster, code.host, url, ticket_keys, tuple(command), runner_directory)
+    settings = Settings(
+        cluster, code.host, url, ticket_keys, tuple(command), runner_directory, mail_root=str(said.get("mail", ""))
+    )
     before = directory / "agent.json"
     if before.exists():  # what an administrator wrote there stays
         old = identity.load(directory).settings
-        settings = replace(settings, vault_password_file=old.vault_password_file)
+        settings = replace(settings, vault_password_file=old.vault_password_file, store=old.store)
     key_path.replace(directory / "host.key")
     token_path.replace(directory / "token")
     if authority is not None:

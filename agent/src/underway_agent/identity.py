@@ -8,7 +8,7 @@ import platform
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -29,7 +29,9 @@ class Settings:
     """``agent.json``: written by enrolment, and by an administrator of the host.
 
     ``ticket_keys``: the keys (hexadecimal) whose word cancels a leg. ``runner``: how the runner is started.
-    ``vault_password_file``: what opens the vault values of plans, kept on this host only.
+    ``vault_password_file``: what opens the vault values of plans, kept on this host only. ``mail_root``: where letters
+    lie in the server of the cluster's store. ``store``: how that is reached, for a host that is to ask there and not at
+    ``url`` (fields of ``underway_agent.kv.address.Access``).
     """
 
     cluster: str
@@ -39,6 +41,13 @@ class Settings:
     runner: Tuple[str, ...] = DEFAULT_RUNNER
     runner_directory: str = ""
     vault_password_file: str = ""
+    mail_root: str = ""
+    store: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Who is asked, for people."""
+        return str(self.store.get("url", "")) or self.url
 
 
 @dataclass(frozen=True)

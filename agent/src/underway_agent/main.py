@@ -6,10 +6,13 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import TYPE_CHECKING, Callable, List, Optional
 
 from underway_agent import __version__, identity
 from underway_agent.identity import AgentError
+
+if TYPE_CHECKING:
+    from underway_agent.link.base import Link
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -27,20 +30,32 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 def _run(directory: Path) -> int:
     from underway_agent.daemon import Daemon, until_cancelled  # noqa: PLC0415
-    from underway_agent.link.http import HttpLink, check_url  # noqa: PLC0415
 
     own = identity.load(directory)
-    settings = own.settings
     try:
-        check_url(settings.url)
-    except ValueError as error:
+        link = _link(own)
+    except (ValueError, TypeError) as error:
         raise AgentError(f"{directory}/agent.json: {error}") from None
-
-    def make() -> Daemon:
-        return Daemon(own, HttpLink(settings.url, settings.host, own.token, own.authority), say)
-
-    until_cancelled(make)
+    until_cancelled(lambda: Daemon(own, link(), say))
     return 0
+
+
+def _link(own: identity.Identity) -> "Callable[[], Link]":
+    """What makes the link in a running loop. Raises ValueError, TypeError for settings that cannot be meant."""
+    settings = own.settings
+    if not settings.store:
+        from underway_agent.link.http import HttpLink, check_url  # noqa: PLC0415
+
+        check_url(settings.url)
+        return lambda: HttpLink(settings.url, settings.host, own.token, own.authority)
+    from underway_agent.kv.address import Access  # noqa: PLC0415
+    from underway_agent.kv.opening import open_kv  # noqa: PLC0415
+    from underway_agent.link.kv import KvLink  # noqa: PLC0415
+
+    if not settings.mail_root:
+        raise ValueError("store: is for clusters whose store is Consul or etcd (mail_root is empty: enrol again)")
+    access = Access(**settings.store)
+    return lambda: KvLink(open_kv(access), settings.mail_root, settings.host)
 
 
 def _enrol(options: argparse.Namespace, directory: Path) -> int:

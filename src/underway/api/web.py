@@ -44,6 +44,7 @@ class Office:
 
     ``operator``: the SHA-256 of the operators' token; empty where none was made. ``pace``: seconds between two letters
     of a host. ``keys``: the public keys that hosts' runners are to trust. ``ca``: the authority's certificate (PEM).
+    ``mail_root``: where agents find letters in the store's own server; empty where it has none.
     """
 
     cluster: str
@@ -56,6 +57,7 @@ class Office:
     now: Callable[[], float]
     say: Callable[[str], None]
     pace: float = 0.5
+    mail_root: str = ""
 
 
 class Denied(Exception):
@@ -91,7 +93,15 @@ def routes(office: Office, lifespan: Any = None) -> FastAPI:
             office.enrolments.enrol, said["host"], said["code"], said["public"], said["token"], office.now()
         )
         office.say(f"{made.host}: enrolled, key {made.fingerprint}")
-        return _json({"cluster": office.cluster, "host": made.host, "number": made.number, "keys": office.keys})
+        return _json(
+            {
+                "cluster": office.cluster,
+                "host": made.host,
+                "number": made.number,
+                "keys": office.keys,
+                "mail": office.mail_root,
+            }
+        )
 
     @app.post("/v1/agents/hello")
     async def hello(request: Request) -> Response:

@@ -54,7 +54,7 @@ def serve(
     from underway.api.serving import Listen, read_listen
     from underway.api.serving import serve as run
     from underway.api.web import Office
-    from underway.app.agents import enrolments_of, mail_of, write_address
+    from underway.app.agents import enrolments_of, mail_of, mail_root_of, write_address
     from underway.app.planning import read_inputs
     from underway.app.showing import look
     from underway.cli.view import status_json
@@ -90,6 +90,7 @@ def serve(
         now=context.session.clock.now,
         say=lambda text: echo(text, error=True),
         pace=pace,
+        mail_root=mail_root_of(context.session),
     )
     run(office, Listen(host, port, found), began)
 
@@ -153,6 +154,19 @@ def host_list(context: Context, as_json: bool) -> None:
         echo(f"{one['host']}: {one['state']}, {more}")
     if not found:
         echo("no host was invited yet ('underway host enrol HOST')")
+
+
+@host.command("rights")
+@click.argument("name", metavar="HOST")
+@pass_context
+def host_rights(context: Context, name: str) -> None:
+    """Print the least rights of HOST's agent in Consul or etcd.
+
+    For agents that ask there and not at 'underway serve': a policy for Consul, or commands that make a role of etcd.
+    """
+    from underway.app.agents import rights
+
+    echo(rights(context.session, _host(context, name)))
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},

@@ -7,7 +7,7 @@ host says is signed by it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -54,13 +54,16 @@ class Mail(Protocol):
         """Take letters away, those that are there; not seen by ``list`` with ``since``."""
         ...
 
-    def list(self, prefix: str, since: int = 0) -> tuple[Sequence[Letter], int]:
-        """The letters under a prefix that were put after ``since``, and the mark to go on from."""
+    def list(self, prefix: str, since: int = 0, names: Collection[str] | None = None) -> tuple[Sequence[Letter], int]:
+        """The letters under a prefix that were put after ``since``, and the mark to go on from.
+
+        ``names``: only those whose key is the prefix and one of these.
+        """
         ...
 
     def wait(self, prefix: str, since: int, timeout: float) -> None:
         """Return once a letter under the prefix may have been put after ``since``, at the latest after ``timeout``
-        seconds."""
+        seconds. Without a cause, too: ``list`` to know."""
         ...
 
 

@@ -262,7 +262,7 @@ class PullExecutor:
     # --- letters of hosts --------------------------------------------------------------------------------------
 
     def _read_letters(self) -> None:
-        letters, self._mark = self._mail.list(REPORTS, self._mark or 0)
+        letters, self._mark = self._mail.list(REPORTS, self._mark or 0, self._at_work)
         for letter in letters:
             name = letter.key.removeprefix(REPORTS)
             host = self._hosts.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from underway.errors import Conflict
 from underway.executors.mail import Letter
@@ -43,11 +43,13 @@ class StoreMail:
         for start in range(0, len(keys), AT_ONCE):
             self._store.commit({}, {self._root + key: None for key in keys[start : start + AT_ONCE]})
 
-    def list(self, prefix: str, since: int = 0) -> tuple[Sequence[Letter], int]:
+    def list(self, prefix: str, since: int = 0, names: Collection[str] | None = None) -> tuple[Sequence[Letter], int]:
         """See Mail."""
         found = self._store.list(self._root + prefix, since)
-        cut = len(self._root)
-        return [Letter(item.key[cut:], item.value, item.revision) for item in found.items], found.revision
+        letters = [Letter(item.key.removeprefix(self._root), item.value, item.revision) for item in found.items]
+        if names is not None:
+            letters = [letter for letter in letters if letter.key.removeprefix(prefix) in names]
+        return letters, found.revision
 
     def wait(self, prefix: str, since: int, timeout: float) -> None:
         """See Mail."""

@@ -1,4 +1,4 @@
-"""The executor for hosts that fetch their work, over both embedded stores, against letters written by hand."""
+"""The executor for hosts that fetch their work, over embedded stores and a server, against letters written by hand."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ from support.pulling import CLUSTER, Site, line, order, scratch, standing
 from underway.executors.base import Executor, Report
 from underway.executors.mail import BLOBS, ORDERS, REPORTS, get_blob
 from underway.executors.pull import AGAIN, INLINE, SILENT, PullExecutor
+from underway.store.base import Store
 from underway.store.memory import MemoryStore
+from underway.store.served import ServedStore
 from underway.store.sqlite import SqliteStore
 from underway_agent import dsse, letters
+from underway_agent.kv.memory import MemoryKv, MemoryServer
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "server"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    store = (
-        MemoryStore() if request.param == "memory" else SqliteStore(scratch(tmp_path / "s") / "state.db", min_free=0)
-    )
+    store: Store = MemoryStore()
+    if request.param == "sqlite":
+        store = SqliteStore(scratch(tmp_path / "s") / "state.db", min_free=0)
+    elif request.param == "server":
+        store = ServedStore(MemoryKv(MemoryServer()), "underway/demo")
     made = Site(store)
     made.enrol("web1")
     yield made
