@@ -26,3 +26,8 @@ class Around:
 
 RunSuite = Callable[[Suite, Around], SuiteResult]
 """Runs a suite to its end, within its time-out. A suite that cannot be run is a ``problem``, never an exception."""
+
+
+def plain(id_: str) -> str:
+    """The id of a test without its tags: ``a.B.c[id-1,smoke]`` is ``a.B.c``."""
+    return id_.partition("[")[0] if id_.endswith("]") else id_

@@ -11,6 +11,7 @@ from typing import Any
 
 from subunit import ByteStreamToStreamResult
 
+from underway.checks.suites.base import plain
 from underway.core.model.check import Case, Outcome
 
 _OUTCOMES: dict[str, Outcome] = {
@@ -21,11 +22,6 @@ _OUTCOMES: dict[str, Outcome] = {
     "skip": "skipped",
 }
 _TEXT = 300
-
-
-def plain(id_: str) -> str:
-    """The id of a test without its tags: ``a.B.c[id-1,smoke]`` is ``a.B.c``."""
-    return id_.partition("[")[0] if id_.endswith("]") else id_
 
 
 class _Results:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from underway.checks.suites import process
-from underway.checks.suites.base import Around
+from underway.checks.suites.base import Around, plain
 from underway.core.checking import of_release
 from underway.core.model.base import replace
 from underway.core.model.check import Case, Suite, SuiteResult, Tempest
@@ -29,10 +29,10 @@ _NOT_RUN = Case(id="", outcome="failed", text="it was chosen and not run")
 
 def chosen(ask: Tempest, listed: Sequence[str], release: str) -> tuple[dict[str, str], list[str]]:
     """Ids to run (without tags, to how stestr wrote them; each once, in its order) and ids that do not exist."""
-    full = {_plain(id_): id_ for id_ in listed}
+    full = {plain(id_): id_ for id_ in listed}
     excluded = [re.compile(pattern) for pattern in of_release(ask.exclude, release)]
     selected = [re.compile(pattern) for pattern in ask.select]
-    named = {_plain(id_) for id_ in of_release(ask.tests, release)}
+    named = {plain(id_) for id_ in of_release(ask.tests, release)}
     every = not selected and not named
     wanted = {
         id_: text
@@ -62,7 +62,7 @@ def run_tempest(suite: Suite, around: Around) -> SuiteResult:
         return failed(f"stestr list: {ended.problem or process.last_line(errors) or process.word_of(ended.status)}")
     listed = [line for line in listing.read_text(errors="replace").splitlines() if "." in line and " " not in line]
     wanted, missing = chosen(ask, listed, around.release)
-    there = [_plain(id_) for id_ in listed]
+    there = [plain(id_) for id_ in listed]
     cases = [Case(id=id_, outcome="missing", text=f"no such test{nearest(id_, there)}") for id_ in missing]
     if wanted:
         load = around.logs / f"{suite.name}.load"
@@ -101,7 +101,3 @@ def _results(wanted: Mapping[str, str], found: Mapping[str, Case]) -> Iterator[C
             whole = of_class.get(place)
             case = replace(whole if whole is not None else _NOT_RUN, id=id_)
         yield case
-
-
-def _plain(id_: str) -> str:
-    return id_.partition("[")[0] if id_.endswith("]") else id_
