@@ -232,6 +232,22 @@ def test_two_coordinators_submit_the_same_ticket(sshd: Sshd, kit: Kit, tmp_path:
     assert (tmp_path / "effects").read_text().split() == ["one", "two", "restarted"]
 
 
+def test_another_that_is_done_leaves_the_connections_of_a_run_alone(
+    sshd: Sshd, kit: Kit, executor: SshExecutor, tmp_path: Path
+) -> None:
+    """'underway diagnose' asks the same hosts beside a run, from the same state directory, and then closes."""
+    host = host_of(sshd, kit)
+    call = executor.shell(host, "echo begun; read line; echo $line")
+    running = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert running.stdin and running.stdout
+    assert running.stdout.readline() == "begun\n"
+    other = SshExecutor(sshd.known_hosts, executor._control, identity=sshd.identity)
+    assert subprocess.run(other.shell(host, "true"), stdin=subprocess.DEVNULL, timeout=60, check=False).returncode == 0
+    other.close()
+    said, _ = running.communicate("still here\n", timeout=60)
+    assert (said, running.returncode) == ("still here\n", 0)
+
+
 def test_cancel_ends_every_process_and_says_so(sshd: Sshd, kit: Kit, executor: SshExecutor, tmp_path: Path) -> None:
     kit.steps[0]["idempotent"] = True
     kit.steps[0]["tasks"] = [{"name": "slow", "ansible.builtin.shell": f"sleep 61.{os.getpid()}"}]

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -31,12 +32,17 @@ _ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|[0-9A-F
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\$?")
 
 _SOCKET_PATH = 107
-"""Longest path of a Unix socket; ssh adds ``/``, 40 characters for ``%C`` and a suffix of up to 17 while it binds."""
+"""Longest path of a Unix socket."""
+
+_SOCKET_NAME = 1 + 9 + 40 + 17
+"""What comes after the directory: ``/``, ours and ``-``, ``%C``, and a suffix of up to 17 while ssh binds it."""
 
 
 class SshExecutor(StreamExecutor):
     """``known_hosts``: the only file that host keys are looked up in. ``control``: directory (0700) of the connections
-    that calls to one host share. ``identity``: a private key file, where ssh's own choice is not wanted.
+    that calls to one host share; only calls of this executor do: another process that is done (``underway diagnose``
+    beside a run) ends its own connections, and nobody else's. ``identity``: a private key file, where ssh's own choice
+    is not wanted.
 
     ``options``: more options of ssh, as ``Name=value`` (they cannot weaken the check of host keys).
     """
@@ -58,6 +64,7 @@ class SshExecutor(StreamExecutor):
         self._drivers = control.parent / "drivers"
         self._control = control
         self._control_made = False
+        self._mine = secrets.token_hex(4)
         self._used: dict[str, Host] = {}
 
     def command(self, host: Host, verb: str, arguments: Sequence[str]) -> list[str]:
@@ -125,13 +132,17 @@ class SshExecutor(StreamExecutor):
     def _shared(self) -> tuple[str, ...]:
         """How calls to one host share a connection."""
         self._make_control()
-        return ("ControlMaster=auto", f'ControlPath={_quoted(self._control)[:-1]}/%C"', "ControlPersist=60")
+        return (
+            "ControlMaster=auto",
+            f'ControlPath={_quoted(self._control)[:-1]}/{self._mine}-%C"',
+            "ControlPersist=60",
+        )
 
     def _make_control(self) -> None:
         """The directory of the shared connections, when one is first wanted: a short one where sockets need it."""
         if self._control_made:
             return
-        if len(str(self._control)) + 58 > _SOCKET_PATH:
+        if len(str(self._control)) + _SOCKET_NAME > _SOCKET_PATH:
             self._own_control = tempfile.mkdtemp(prefix="underway-")
             self._control = Path(self._own_control)
         self._control.mkdir(mode=0o700, parents=True, exist_ok=True)
