@@ -109,6 +109,9 @@ class Sleeps:
     def cancel(self, order: Order) -> None:
         self._busy[order.action][1].kill()
 
+    def withdraw(self, run: str, action: str) -> None:
+        """All are begun at once."""
+
     def reports(self, timeout: float) -> list[Report]:
         end = time.monotonic() + timeout
         while True:

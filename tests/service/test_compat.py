@@ -46,8 +46,10 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
 
 
 def address(cluster: StoreCluster, prefix: str = "") -> str:
-    """What ``--store`` takes."""
-    return f"{cluster.kind}+{cluster.access.endpoints[0]}/{prefix}"
+    """What ``--store`` takes: all servers of the cluster."""
+    transport = cluster.access.endpoints[0].partition("://")[0]
+    servers = ",".join(one.partition("://")[2] for one in cluster.access.endpoints)
+    return f"{cluster.kind}+{transport}://{servers}/{prefix}"
 
 
 def curl(*words: str) -> tuple[int, str]:
@@ -186,7 +188,7 @@ class Fleet:
             "UPGRADE_VERSION_FILE": str(self.directory / f"{host}.version"),
             "UPGRADE_LOCK": str(self.directory / f"{host}.lock"),
         }
-        while not self._over.wait(0.2):
+        while not self._over.wait(0.7):
             subprocess.run([str(self.directory / script)], env=env, capture_output=True, timeout=PATIENCE, check=False)
 
     def __enter__(self) -> Fleet:
@@ -258,6 +260,37 @@ def test_a_whole_upgrade_by_the_scripts_of_the_page(kind: str, request: pytest.F
     assert json.loads(done.stdout) == {"upgraded": sorted(hosts), "upgrading": [], "pending": []}
     disabled = underway(cluster, "global-disable", cwd=tmp_path)
     assert disabled.returncode == 0 and "set config_state/enable_puppet/global to False" in disabled.stdout
+
+
+@pytest.mark.xdist_group("compat-three")
+@pytest.mark.parametrize("kind", ["consul", "etcd"])
+def test_a_leader_and_a_run_are_killed_on_the_way(kind: str, tmp_path: Path) -> None:
+    """Three servers; the leader dies and comes back, one of two runs is killed with -9: limits and order hold."""
+    hosts = dict.fromkeys(["cp1", "cp2", "cp3", "cp4", "db1", "db2"], "script0")
+    with store_cluster(kind, tmp_path, count=3) as cluster, Fleet(tmp_path, cluster, hosts) as site:
+        begin(tmp_path, site, cluster)
+        words = [str(BIN / "underway"), "compat", "upgrade", "2", "--retry", "--every", "0.5"]
+        words += ["--instructions", json.dumps(RULES)]
+        env = {**os.environ, "UNDERWAY_COMPAT_STORE": address(cluster)}
+        assert underway(cluster, *words[1:4], "--instructions", json.dumps(RULES), cwd=tmp_path).returncode == 2
+        runs = [subprocess.Popen(words, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+        try:
+            until(lambda: ("end", "db1") in site.lines(), "db1 is done", PATIENCE)
+            runs[0].kill()
+            leader = cluster.leader()
+            leader.kill()
+            until(lambda: ("end", "db2") in site.lines(), "db2 is done without the leader", PATIENCE)
+            leader.start()
+            assert runs[1].wait(PATIENCE) == 0
+        finally:
+            for run in runs:
+                run.kill()
+                run.wait()
+    lines = site.lines()
+    assert sorted(lines) == sorted([(what, host) for host in hosts for what in ("begin", "end")])
+    assert site.most_at_once("db") == 1
+    assert site.most_at_once("cp") <= 2
+    assert lines[:4] == [("begin", "db1"), ("end", "db1"), ("begin", "db2"), ("end", "db2")]
 
 
 @pytest.mark.xdist_group("compat")

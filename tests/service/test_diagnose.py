@@ -14,7 +14,7 @@ import pytest
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 UNDERWAY = str(Path(sys.executable).parent / "underway")
-CANARIES = ("known-canary-1", "option-canary-2", "url-canary-3", "task-canary-4")
+CANARIES = ("known-canary-1", "option-canary-2", "url-canary-3", "task-canary-4", "javelin-canary-5")
 
 
 def underway(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,10 @@ def halted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     checks = (
         "checks:\n  list:\n    probe:\n      http: http://127.0.0.1:9/\n"
         "      auth: {url: 'http://127.0.0.1:9/v3', user: u, password_file: secret}\n    when: [after]\n"
+        "  accounts:\n    javelin:\n      file: javelin.yaml\n"
+        "      auth: {url: 'http://127.0.0.1:9/v3', user: u, project: p, password_file: secret}\n"
     )
+    (top / "javelin.yaml").write_text("tenants: [t]\nusers: [{name: u, pass: javelin-canary-5, tenant: t}]\n")
     (top / "cluster.yaml").write_text(cluster + checks)
     service = (top / "services/web.yaml").read_text()
     service = service.replace(
@@ -50,6 +53,7 @@ def halted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             f"{now}.000 1 INFO the moment\n"
             f"{now}.001 1 DEBUG asked with known-canary-1 at once\n"
             f"{now}.002 1 DEBUG db_password = option-canary-2\n"
+            f"{now}.004 1 DEBUG u came with javelin-canary-5 at once\n"
             f"{now}.003 1 DEBUG connection mysql+pymysql://u:url-canary-3@db/x\n"
         )
     (top / "machines/web2/restarted").mkdir()
@@ -71,7 +75,7 @@ def contents(bundle: Path) -> dict[str, str]:
 
 
 def test_a_halted_run_leaves_a_bundle(halted: Path) -> None:
-    done = underway(halted, "upgrade", "plan.json", "--yes")
+    done = underway(halted, "upgrade", "plan.json", "--yes", "--without-checks", "there is no cloud")
     assert done.returncode == 1, done.stdout + done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("diagnosis: ")]
     bundle = Path(line.removeprefix("diagnosis: "))
@@ -101,3 +105,19 @@ def test_other_hosts_by_name(halted: Path) -> None:
     done = underway(halted, "diagnose", "--host", "web9")
     assert done.returncode == 2
     assert done.stderr == "underway: there is no host 'web9' in cluster.yaml\n"
+
+
+def test_a_host_and_a_service_that_are_no_longer_in_the_files(halted: Path) -> None:
+    """web2 failed and was then taken out of cluster.yaml: the run is about it all the same."""
+    cluster = halted / "cluster.yaml"
+    before = cluster.read_text()
+    cluster.write_text("".join(line for line in before.splitlines(keepends=True) if not line.startswith("  web2:")))
+    out = halted / "gone.tar.gz"
+    try:
+        done = underway(halted, "diagnose", "-o", str(out))
+    finally:
+        cluster.write_text(before)
+    assert done.returncode == 0, done.stderr
+    found = contents(out)
+    assert "web2: no longer in cluster.yaml: asked where the run's plan has it" in found["README.txt"]
+    assert any(name.startswith("logs/web2/web/") for name in found)

@@ -414,7 +414,8 @@ class Coordinator:
                 continue
             at_work = record.state in ("claimed", "running") or (record.state == "unknown" and not record.retry)
             if not at_work:
-                self._submitted.pop(action, None)
+                if self._submitted.pop(action, None) is not None:
+                    self._executor.withdraw(self._run, action)
                 continue
             if record.leg >= len(self._plan.pass_of(action).legs):
                 continue

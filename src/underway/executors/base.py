@@ -66,7 +66,7 @@ class Report:
 
 @runtime_checkable
 class Executor(Protocol):
-    """The contract: three calls, none blocks for long."""
+    """The contract: calls of which none blocks for long."""
 
     def submit(self, order: Order) -> None:
         """Hand an order over (again): start it if the host has not, else follow it from ``order.since``."""
@@ -74,6 +74,14 @@ class Executor(Protocol):
 
     def cancel(self, order: Order) -> None:
         """Stop the leg: the host's whole process group is ended and waited for. Reports follow as usual."""
+        ...
+
+    def withdraw(self, run: str, action: str) -> None:
+        """Nobody waits for this action any more: it ended, or an operator spoke.
+
+        An order that was not accepted is taken back, so that a host that is reached again does not begin it; work that
+        has begun goes on.
+        """
         ...
 
     def reports(self, timeout: float) -> list[Report]:

@@ -26,6 +26,11 @@ class ByConnection:
         """See Executor."""
         self._of(order).cancel(order)
 
+    def withdraw(self, run: str, action: str) -> None:
+        """See Executor."""
+        for executor in self._used.values():
+            executor.withdraw(run, action)
+
     def reports(self, timeout: float) -> list[Report]:
         """See Executor."""
         used = list(self._used.values()) or list(self._executors.values())[:1]

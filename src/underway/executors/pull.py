@@ -6,7 +6,8 @@ new process leaves the same orders again, and the runner answers what it did.
 Assumptions
     1. Whoever can write the mail may delay, and may put a letter back that a host once wrote. He can author neither an
        order that a runner takes (plan and ticket are signed) nor a report or a cancellation (signed as well).
-    2. Several coordinators may leave orders for one host: each adds its own to those that are there.
+    2. Several coordinators, of one run or of several, may leave orders for one host: each adds its own to those that
+       are there, and leaves them again where they are missed.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class _Host:
     heard: float
     open: dict[Key, _Open] = field(default_factory=dict)
     gone: set[Key] = field(default_factory=set)  # ended here: not to be left again by a merge
+    over: set[Key] = field(default_factory=set)  # ended by the host's own word, and followed by nobody here
     since: int = 0
     unacknowledged: int = 0
     complained: float = 0.0
@@ -145,6 +147,13 @@ class PullExecutor:
         open_.letter = OpenOrder(**{**vars(open_.letter), "cancel": self._sign(CANCEL_TYPE, word)})
         self._dirty.add(order.host.name)
 
+    def withdraw(self, run: str, action: str) -> None:
+        """Take an order back that no host has begun, at the next ``reports`` or ``close``."""
+        for name in sorted(self._at_work):
+            host = self._hosts[name]
+            for key in [key for key, open_ in host.open.items() if key[:2] == (run, action) and not open_.accepted]:
+                self._forget(name, host, key)
+
     def reports(self, timeout: float) -> list[Report]:
         """What came in since the last call; waits up to ``timeout`` seconds for the first. Raises StoreUnavailable."""
         deadline = self._clock() + timeout
@@ -162,10 +171,8 @@ class PullExecutor:
 
     def close(self) -> None:
         """Take away what has ended, and what no host has begun: nobody follows it. Work on hosts goes on."""
-        for name in sorted(self._at_work):
-            host = self._hosts[name]
-            for key in [key for key, open_ in host.open.items() if not open_.accepted]:
-                self._forget(name, host, key)
+        for run, action, *_ in [key for name in self._at_work for key in self._hosts[name].open]:
+            self.withdraw(run, action)
         with suppress(StoreError):  # then it lies there until the next coordinator, whose tickets are the same
             self._leave_letters()
 
@@ -226,17 +233,16 @@ class PullExecutor:
         host.unacknowledged = 0
 
     def _merged(self, host: _Host, there: bytes) -> Orders:
-        """Our orders, and those of other coordinators of these runs; as many as a letter can hold, ours first."""
+        """Our orders, and those of other coordinators that are not over; as many as a letter can hold, ours first."""
         orders = [open_.letter for open_ in host.open.values()]
         try:
             before = read_orders(there).orders if there else ()
         except LetterWrong:
             before = ()  # whoever wrote that cannot be understood: what we want stands for itself
-        runs = {order.run for order in orders} or {order.run for order in before}
         newest = {(order.run, order.action): (order.token, order.leg) for order in orders}
         for order in before:
             later = newest.get((order.run, order.action), (0, -1))
-            if order.run in runs and order.key not in host.gone and (order.token, order.leg) > later:
+            if order.key not in host.gone | host.over and (order.token, order.leg) > later:
                 orders.append(order)
         kept: list[OpenOrder] = []
         for order in orders:
@@ -246,18 +252,22 @@ class PullExecutor:
         return Orders(tuple(kept), host.since)
 
     def _leave_blobs(self, letter: OpenOrder) -> None:
-        for digest in (letter.plan, *(part.digest for part in letter.files.values() if part.digest)):
+        for digest in sorted(_named(letter)):
             if digest in self._left:
                 continue
             if digest == letter.plan and self._mail.get(f"{BLOBS}{digest}/head") is None:
-                self._clear_blobs()  # a new run: nobody needs those of the runs before
+                self._clear_blobs()  # a new run: most likely nobody needs those of the runs before
             put_blob(self._mail, digest, self._blobs[digest])
             self._left.add(digest)
 
     def _clear_blobs(self) -> None:
+        wanted = set(self._left)
+        for letter in self._mail.list(ORDERS)[0]:
+            with suppress(LetterWrong):
+                for order in read_orders(letter.data).orders:
+                    wanted |= _named(order)
         found, _ = self._mail.list(BLOBS)
-        wanted = {f"{BLOBS}{digest}/" for digest in self._left}
-        self._mail.delete([one.key for one in found if one.key.rpartition("/")[0] + "/" not in wanted])
+        self._mail.delete([one.key for one in found if one.key.split("/")[1] not in wanted])
 
     # --- letters of hosts --------------------------------------------------------------------------------------
 
@@ -297,9 +307,17 @@ class PullExecutor:
         host.unacknowledged += sum(len(line.text) + 200 for line in fresh)
         if report.more or host.unacknowledged > ACKNOWLEDGE:
             self._dirty.add(name)
+        host.over = {one.key for one in report.standings if one.kind in FINAL and one.key not in host.open}
+        if not host.open.keys() <= {one.key for one in report.standings}:
+            self._dirty.add(name)  # it has not read our letter yet, or somebody wrote one over it
         for standing in report.standings:
             open_ = host.open.get(standing.key)
-            if open_ is None or standing.kind == "waits":
+            if open_ is None:
+                continue
+            if standing.kind == "waits":
+                if standing.text:  # a plan that it cannot fetch may have been cleared away by another run
+                    self._left -= _named(open_.letter)
+                    self._dirty.add(name)
                 continue
             if standing.kind in FINAL:
                 if not report.more:  # else it is told once all lines before its end are here
@@ -366,6 +384,11 @@ def cancellation(cluster: str, host: str, key: Key) -> bytes:
     run, action, leg, token = key
     told = {"cluster": cluster, "host": host, "run": run, "action": action, "leg": leg, "token": token}
     return json.dumps(told, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _named(order: OpenOrder) -> set[str]:
+    """The blobs that an order names."""
+    return {order.plan, *(part.digest for part in order.files.values() if part.digest)}
 
 
 def _made(

@@ -75,7 +75,7 @@ class StreamExecutor(ABC):
     def __init__(self, vault_password: str | None = None) -> None:
         self._vault_password = vault_password
         self._calls: dict[Key, Call] = {}
-        self._inbox: deque[tuple[str, Order]] = deque()
+        self._inbox: deque[tuple[str, Order | tuple[str, str]]] = deque()
         self._outbox: deque[Report] = deque()
         self._arrived = threading.Condition()
         self._wake_reader, self._wake_writer = os.pipe()
@@ -112,6 +112,11 @@ class StreamExecutor(ABC):
     def cancel(self, order: Order) -> None:
         """Stop the leg on its host; the report of how it stands then comes as usual."""
         self._tell("cancel", order)
+
+    def withdraw(self, run: str, action: str) -> None:
+        """Follow an order that was not accepted no more. Never blocks."""
+        self._inbox.append(("withdraw", (run, action)))
+        self._wake()
 
     def reports(self, timeout: float) -> list[Report]:
         """What came in since the last call; waits up to ``timeout`` seconds for the first.
@@ -222,12 +227,20 @@ class StreamExecutor(ABC):
     def _take_orders(self) -> None:
         while self._inbox:
             what, order = self._inbox.popleft()
+            if isinstance(order, tuple):
+                self._withdraw(order)
+                continue
             fresh = Call(order, order.since, order.known)
             call = self._calls.setdefault(fresh.key, fresh)
             if what == "cancel" and not call.cancel:
                 call.cancel = True
                 self._end_process(call)
                 call.due = 0.0
+
+    def _withdraw(self, gone: tuple[str, str]) -> None:
+        for call in [one for one in self._calls.values() if one.key[:2] == gone]:
+            if not call.accepted and not call.cancel:
+                self._forget(call)
 
     def _begin_calls(self) -> None:
         beginning = sum(1 for call in self._calls.values() if call.process and not call.answered)

@@ -58,6 +58,9 @@ class SimExecutor:
         host = self._hosts[order.host.name]
         self._world.after(self.weather.latency, lambda: host.cancel(order))
 
+    def withdraw(self, run: str, action: str) -> None:
+        """See Executor. What is on its way arrives all the same, as on a real network."""
+
     def reports(self, timeout: float) -> list[Report]:  # noqa: ARG002  time does not pass while one waits here
         """See Executor."""
         found, self._inbox = self._inbox, []

@@ -137,20 +137,89 @@ def test_lines_of_other_work_change_no_action(site: Site) -> None:
     assert [seen.seq for report in found for seen in report.lines] == [1, 2, 3]
 
 
-def test_orders_of_two_coordinators_stand_beside_each_other_and_old_ones_go(site: Site) -> None:
-    first, second = site.executor(), site.executor()
+def test_orders_of_several_coordinators_stand_beside_each_other(site: Site) -> None:
+    """Two of one run, and one of another run; a later token of an action takes the place of the one before."""
+    first, second, third = site.executor(), site.executor(), site.executor()
     first.submit(order(action="control/web/web2"))
     first.submit(order(action="control/web/web3", token=2))
     first.reports(0)
     second.submit(order(action="control/web/web3", token=5))
     second.reports(0)
-    assert [(left.action, left.token) for left in site.orders("web1").orders] == [
-        ("control/web/web3", 5), ("control/web/web2", 1),
-    ]  # fmt: skip
-    third = site.executor()
     third.submit(order(run="r2"))
     third.reports(0)
-    assert [left.run for left in site.orders("web1").orders] == ["r2"], "an order of a run before still lies there"
+    assert [(left.run, left.action, left.token) for left in site.orders("web1").orders] == [
+        ("r2", "control/web/web1", 1), ("r1", "control/web/web3", 5), ("r1", "control/web/web2", 1),
+    ]  # fmt: skip
+
+
+def test_what_a_dead_coordinator_left_goes_once_the_host_says_that_it_is_over(site: Site) -> None:
+    dead, alive = site.executor(), site.executor()
+    old, mine = order(run="r1"), order(run="r2")
+    dead.submit(old)
+    dead.reports(0)
+    alive.submit(mine)
+    alive.reports(0)
+    site.write("web1", standing(old, "refused", text="expired"), standing(mine, "accepted"))
+    alive.reports(0)
+    assert len(site.orders("web1").orders) == 2, "a letter was written for nothing"
+    site.write("web1", standing(old, "refused", text="expired"), standing(mine, "finished"))
+    alive.reports(0)
+    alive.reports(0)
+    assert site.orders("web1").orders == ()
+
+
+def test_an_order_that_somebody_wrote_over_is_left_again(site: Site) -> None:
+    executor, mine = site.executor(), order()
+    executor.submit(mine)
+    executor.reports(0)
+    site.mail.put(ORDERS + "web1", letters.write_orders(letters.Orders()))
+    site.write("web1")
+    executor.reports(0)
+    executor.reports(0)
+    assert [left.key for left in site.orders("web1").orders] == [("r1", mine.action, 0, 1)]
+
+
+def test_a_plan_that_another_run_cleared_away_is_left_again(site: Site) -> None:
+    executor, mine = site.executor(), order()
+    executor.submit(mine)
+    executor.reports(0)
+    digest = site.orders("web1").orders[0].plan
+    site.mail.delete([f"{BLOBS}{digest}/0000", f"{BLOBS}{digest}/head"])
+    site.write("web1", standing(mine, "waits", text="not begun: no such plan"))
+    executor.reports(0)
+    executor.reports(0)
+    assert get_blob(site.mail, digest) == b"plan"
+
+
+def test_what_nobody_waits_for_is_taken_back_unless_it_has_begun(site: Site) -> None:
+    site.enrol("web2")
+    executor = site.executor()
+    begun, not_begun = order(), order("web2")
+    executor.submit(begun)
+    executor.submit(not_begun)
+    executor.reports(0)
+    site.write("web1", standing(begun, "accepted"))
+    executor.reports(0)
+    executor.withdraw("r1", begun.action)
+    executor.withdraw("r1", not_begun.action)
+    executor.withdraw("r1", "control/web/web9")
+    executor.reports(0)
+    assert len(site.orders("web1").orders) == 1 and site.orders("web2").orders == ()
+    site.write("web1", standing(begun, "finished"))
+    assert kinds(executor.reports(0)) == ["finished"], "the host's word on what has begun was lost"
+
+
+def test_closing_takes_back_what_nobody_would_follow(site: Site) -> None:
+    site.enrol("web2")
+    executor = site.executor()
+    begun, not_begun = order(), order("web2")
+    executor.submit(begun)
+    executor.submit(not_begun)
+    executor.reports(0)
+    site.write("web1", standing(begun, "accepted"))
+    executor.reports(0)
+    executor.close()
+    assert len(site.orders("web1").orders) == 1 and site.orders("web2").orders == ()
 
 
 def test_a_letter_holds_no_more_than_stores_can(site: Site) -> None:
@@ -168,19 +237,25 @@ def test_a_letter_holds_no_more_than_stores_can(site: Site) -> None:
     assert site.orders("web1").orders[0].key != done.key
 
 
-def test_large_files_and_the_plan_are_left_once_and_those_of_runs_before_go(site: Site) -> None:
-    executor = site.executor()
-    big = bytes(INLINE + 1)
-    executor.submit(order(plan=b"x" * 300_000, files=(("web.yml", big),)))
+def test_large_files_and_the_plan_are_left_once_and_those_that_nobody_names_go(site: Site) -> None:
+    executor, mine = site.executor(), order(plan=b"x" * 300_000, files=(("web.yml", bytes(INLINE + 1)),))
+    executor.submit(mine)
     executor.reports(0)
     (left,) = site.orders("web1").orders
     assert get_blob(site.mail, left.plan) == b"x" * 300_000
-    assert get_blob(site.mail, left.files["web.yml"].digest) == big
+    assert get_blob(site.mail, left.files["web.yml"].digest) == bytes(INLINE + 1)
+    beside = site.executor()
+    beside.submit(order(run="r2", plan=b"other"))
+    beside.reports(0)
+    assert get_blob(site.mail, left.plan) is not None, "the plan of a run that goes on was cleared away"
+    site.write("web1", standing(mine, "finished"))
+    executor.reports(0)
+    executor.reports(0)
     new = site.executor()
-    new.submit(order(run="r2", plan=b"other"))
+    new.submit(order(run="r3", plan=b"third"))
     new.reports(0)
-    assert get_blob(site.mail, left.plan) is None
-    assert len(site.mail.list(BLOBS)[0]) == 2
+    assert get_blob(site.mail, left.plan) is None and get_blob(site.mail, left.files["web.yml"].digest) is None
+    assert sorted(one.key[-4:] for one in site.mail.list(BLOBS)[0]) == ["0000", "0000", "head", "head"]
 
 
 def test_silence_is_unreachable_and_a_word_ends_it(site: Site) -> None:

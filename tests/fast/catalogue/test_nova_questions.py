@@ -23,7 +23,7 @@ STAND_IN = Path(__file__).parent.parent.parent / "support/nova_stand_in"
 def script(name: str) -> str:
     """Scripts as the tasks give them to Python."""
     found: dict[str, str] = {}
-    for service in ("nova", "nova-compute"):
+    for service in ("nova", "nova-conductor", "nova-compute"):
         found |= yaml.safe_load((HOME / f"{service}.yaml").read_text())["vars"]
     return found["nova_ask"] + found[name]
 
@@ -166,7 +166,7 @@ def test_what_nova_refuses_is_one_line(tmp_path: Path) -> None:
 def test_a_compute_that_says_nothing_is_told_as_nova_knows_it(tmp_path: Path) -> None:
     with FakeFleet() as fleet:
         fleet.service("nova-compute", "n1", state="down")
-        ran = asked(tmp_path, "nova_fleet", fleet, "reports", "nova-compute", "n1")
+        ran = asked(tmp_path, "nova_member", fleet, "reports", "nova-compute", "n1")
     assert ran.stderr == (
         "no heartbeat of nova-compute on n1 within 1 s: it is down, last heard of at 2026-01-01T00:00:00\n"
     )

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -254,50 +251,18 @@ def test_upgrade_checks_pass_with_warnings_and_fail_otherwise() -> None:
 def scripts() -> dict[str, str]:
     return {
         name: text
-        for service in ("nova", "nova-compute")
+        for service in ("nova", "nova-conductor", "nova-compute")
         for name, text in yaml.safe_load((HOME / f"{service}.yaml").read_text())["vars"].items()
         if isinstance(text, str) and "\n" in text
     }
 
 
 def test_scripts_are_programs_and_no_templates() -> None:
-    assert set(scripts()) == {"nova_ask", "nova_fleet", "nova_proof", "nova_compute_door", "nova_portions"}
+    asked = {"nova_ask", "nova_fleet", "nova_member", "nova_proof", "nova_compute_door"}
+    assert set(scripts()) == {*asked, "nova_portions"}
     for text in scripts().values():
         ast.parse(text)
         assert not re.search(r"\{\{|\{%|\{#", text)
-
-
-def portions(directory: Path, codes: list[int], url: str = "", limit: str = "1") -> subprocess.CompletedProcess[str]:
-    """Run the script of online migrations with a tool that ends with these codes, one after another."""
-    left = directory / "codes"
-    left.write_text(json.dumps(codes))
-    tool = directory / "tool.py"
-    tool.write_text(
-        "import json, pathlib, sys\n"
-        f"left = pathlib.Path({str(left)!r})\n"
-        "codes = json.loads(left.read_text())\n"
-        "left.write_text(json.dumps(codes[1:]))\n"
-        "sys.exit(codes[0])\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-", url, limit, sys.executable, str(tool)],
-        input=scripts()["nova_portions"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize(
-    ("codes", "last", "done"),
-    [([0], 0, 1), ([1, 1, 0], 0, 3), ([1, 2, 0], 2, 2), ([127], 127, 1)],
-)
-def test_migrations_go_on_while_there_is_more_and_stop_at_a_failure(
-    tmp_path: Path, codes: list[int], last: int, done: int
-) -> None:
-    ran = portions(tmp_path, codes)
-    assert (ran.returncode, ran.stdout) == (last, f"{done} portions, 0 pauses: exit code {last}\n")
 
 
 def test_the_whole_upgrade_in_virtual_time_breaks_no_promise(tmp_path: Path) -> None:

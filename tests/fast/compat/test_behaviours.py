@@ -1,4 +1,10 @@
-"""What an operator and a host see, one behaviour after another: D1 to D22 of the system that this front replaces."""
+"""What an operator and a host see, one behaviour after another: D1 to D22 of the system that this front replaces.
+
+D14, D15 and D21 are in ``test_instructions``, D22 is in ``test_properties``, D23 in ``test_golden``; D24, commands by
+the same rules, is no business of keys. Of TRUST's list of what must differ, D1 is by D7 here, D2 and D3 are by the
+inventory, D4 is named, D5 is by D4 here, D6 is the mutant "blind", D7 is in ``test_instructions``, D8 is by what is set
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -198,7 +204,7 @@ class TestInventory:
         site.inventory = {"db1": "db", "db2": "db", "web1": "web", "web2": "web"}
         outcome = site.upgrade("2", {"role_order": {"web": "db"}})
         assert outcome.round is not None and outcome.round.release.empty
-        assert outcome.round.why["web1"] == "role web waits for role db: db2 of 2 hosts not upgraded"
+        assert outcome.round.why["web1"] == "role web waits for role db: 1 of 2 hosts not upgraded (db2)"
         assert outcome.round.why["db2"].startswith("never registered a version, so it counts as out (set key ")
         assert "1 host of the cluster file never registered a version: db2" in " ".join(outcome.status.notes())
 

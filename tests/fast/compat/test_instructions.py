@@ -60,7 +60,7 @@ def test_the_documented_example() -> None:
         ('{"rolling_rules": {"global": NaN}}', "--instructions:1:"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_at_its_place(text: str, expected: str) -> None:
+def test_d15_a_mistake_is_one_line_at_its_place(text: str, expected: str) -> None:
     found = problems(text)
     assert any(expected in line for line in found), found
     assert all(line.startswith("--instructions:1:") and "\n" not in line for line in found)

@@ -59,6 +59,7 @@ class Script:
         self.clock, self.at_once = clock, at_once
         self.orders: list[Order] = []
         self.cancelled: list[Order] = []
+        self.withdrawn: list[tuple[str, str]] = []
         self.inbox: list[Report] = []
         self.closed = False
 
@@ -78,6 +79,9 @@ class Script:
     def cancel(self, order: Order) -> None:
         self.cancelled.append(order)
         self.say(order, "failed", text="cancelled")
+
+    def withdraw(self, run: str, action: str) -> None:
+        self.withdrawn.append((run, action))
 
     def reports(self, timeout: float) -> list[Report]:
         if not self.inbox:

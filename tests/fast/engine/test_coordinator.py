@@ -9,6 +9,7 @@ import pytest
 
 from fast.engine.made import RUN, Bench, plan_of, works
 from underway.core.model.policy import Limit, Policy
+from underway.engine.outcomes import PATIENCE
 from underway.errors import StoreUnavailable
 from underway.executors.base import Order, ReportKind
 from underway.sim.faults import Killed
@@ -267,3 +268,18 @@ def test_one_that_leaves_is_not_alive_any_more() -> None:
     assert [left > 0 for left in here.store.alive().values()] == [True]
     here.coordinator.close()
     assert [left > 0 for left in here.store.alive().values()] == [False]
+
+
+def test_an_order_that_an_operator_gave_up_is_taken_back() -> None:
+    """A host that nobody waits for any more must not begin when it is reached again, and the others go on."""
+    bench = Bench(plan_of(2, limit=1), at_once=lambda order: works(order) if order.target != "h1" else ())
+    bench.settle()
+    order = next(order for order in bench.script.orders if order.target == "h1")
+    for _ in range(2):
+        bench.script.say(order, "unreachable", text="no route")
+        bench.settle()
+        bench.clock.advance(PATIENCE + 1)
+    assert bench.states()[order.action] == "unknown" and (RUN, order.action) not in bench.script.withdrawn
+    bench.control.skip("h1", "its disk is dead")
+    bench.settle()
+    assert (RUN, order.action) in bench.script.withdrawn

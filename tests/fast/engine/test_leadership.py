@@ -94,7 +94,7 @@ def test_terms_only_grow_and_a_resigned_leader_is_followed_at_once() -> None:
     terms = []
     for part in parts:
         assert part.lead()
-        found, revision = bench.repository.leader()
+        found, revision = bench.repository.leader(RUN)
         assert found is not None and revision == part.fence
         terms.append(found.term)
         part.resign()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -15,6 +15,8 @@ from underway.errors import AlreadyRunning, Conflict
 from underway.records.change import Change
 from underway.records.repository import Repository
 from underway.records.seen import Seen
+from underway.sim.through import Through
+from underway.store.base import Store
 from underway.store.memory import MemoryStore
 
 ROLL = replace(RUN, id="r2", mode="roll")
@@ -113,6 +115,29 @@ def test_a_grant_of_one_is_seen_by_the_other_before_it_grants() -> None:
     again = one.snapshot("r1")
     assert "a" in again.elsewhere
     one.commit(grant(again, "b"), again)
+
+
+class Granting(Through):
+    """A store that, before the commit that creates a run, lets another run grant."""
+
+    def __init__(self, store: Store, meanwhile: Callable[[], object]) -> None:
+        super().__init__(store)
+        self._meanwhile: list[Callable[[], object]] = [meanwhile] * 3
+
+    def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
+        if any(key.endswith("/active") for key in writes) and self._meanwhile:
+            self._meanwhile.pop()()
+        return self._store.commit(expect, writes)
+
+
+def test_a_roll_is_begun_while_another_run_grants() -> None:
+    one, _ = both()
+    hosts = iter("abc")
+    third = Repository(Granting(one.store, lambda: claim(one, "r1", next(hosts))), "prod")
+    third.create_run(replace(ROLL, id="r3"), b"{}", event("run-started"))
+    assert one.beside() == ("r2", "r3")
+    tokens = [record.token for record in one.snapshot("r1").actions.values()]
+    assert third.snapshot("r3").token() > max(tokens)
 
 
 def test_tokens_of_all_runs_grow() -> None:

@@ -89,7 +89,10 @@ class HttpLink:
 
     async def blob(self, digest: str) -> bytes:
         """See Link."""
-        return (await self._ask("GET", f"/v1/plans/{digest}"))[1]
+        try:
+            return (await self._ask("GET", f"/v1/plans/{digest}"))[1]
+        except LinkRefused as error:  # it may come yet: whoever left the order looks after it
+            raise LinkDown(str(error)) from None
 
     async def report(self, envelope: bytes) -> None:
         """See Link."""
