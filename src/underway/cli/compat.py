@@ -291,7 +291,8 @@ def _round_text(outcome: Outcome, noop: bool, verbose: bool) -> str:
     lines = [shown(problem) for problem in outcome.warnings]
     if outcome.began is not None:
         was = f" (was {outcome.began})" if outcome.began else ""
-        lines.append(f"version {outcome.version} {'would be' if noop else 'is'} current{was}; nobody was let in")
+        became, gone = ("would be current", "would be taken") if noop else ("is current now", "was taken")
+        lines.append(f"version {outcome.version} {became}{was}; every key that let hosts in {gone} away first")
         lines += _lost_lines(outcome.lost, noop)
     found = outcome.round
     if found is not None:

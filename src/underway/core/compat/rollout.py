@@ -275,7 +275,8 @@ def _order_words(host: HostNow, reason: Reason, status: Status) -> str:
     hosts = [other for other in status.hosts.values() if other.role == before]
     late = [other.name for other in hosts if other.state != "upgraded"]
     if late:
-        return f"role {host.role} waits for role {before}: {some(late)} of {plural(len(hosts), 'host')} not upgraded"
+        count = f"{len(late)} of {plural(len(hosts), 'host')} not upgraded"
+        return f"role {host.role} waits for role {before}: {count} ({some(late)})"
     sick = [other.name for other in hosts if other.failing]
     return f"role {host.role} waits for role {before}: {some(sick)} upgraded, but failing"
 

@@ -109,7 +109,7 @@ class Status:
         if roleless:
             found.append(
                 f"the role of {some(roleless)} is not known: no letters directly before digits in the name (name it in "
-                "the cluster file); it is never let in"
+                "the cluster file); this program never lets it in"
             )
         versions = self.versions()
         if len(versions) > 2:
