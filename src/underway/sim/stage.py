@@ -102,11 +102,12 @@ class SimHealth:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a mutant may replace: how coordinators are made, and how stores are wrapped for them."""
+    """What a mutant may replace: how coordinators and the store (of a clock) are made, how it is wrapped for them."""
 
     decider: Callable[[Plan, Policy], Decider] = Decider
     wrap: Callable[[Store], Store] = lambda store: store
     coordinator: type[Coordinator] = Coordinator
+    store: Callable[[Callable[[], float]], Store] = MemoryStore
 
 
 class SimCoordinator:
@@ -267,7 +268,7 @@ class Stage:
         self.lines, self.quantum = lines, quantum
         self.effects: list[Effect] = []
         self.oracle = Oracle(plan, RUN, self.world.now)
-        self.judged = JudgedStore(MemoryStore(clock=self.world.clock.monotonic), self.oracle)
+        self.judged = JudgedStore(self.parts.store(self.world.clock.monotonic), self.oracle)
         self.health = SimHealth(self.world)
         for host, healthy in (restless or {}).items():
             self.health.set(host, healthy)
