@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -17,6 +19,7 @@ from pathlib import Path
 from underway import __version__
 from underway.app.place import Session
 from underway.app.reporting import summary_of
+from underway.checks.javelin.file import load as load_javelin
 from underway.config.load import Inputs
 from underway.config.probes import placeholders
 from underway.core import diagnosis
@@ -112,11 +115,15 @@ class Bundle:
 def diagnose(session: Session, inputs: Inputs, run_id: str, out: Path | None, hosts: Iterable[str] = ()) -> Path:
     """Collect the bundle of a run; of ``hosts`` with all their services, or else of those that its trouble is about.
 
-    Raises InputError where there was no trouble and no host is named.
+    Hosts are those of cluster.yaml, and those of the run's plan that are no longer there. Raises InputError where there
+    was no trouble and no host is named.
     """
     summary = summary_of(session, run_id)
-    found = _concern(summary, inputs, tuple(hosts))
     run = session.repository.snapshot(summary.run).run
+    plan, _ = session.plan_of(run.id)
+    written = inputs.cluster.hosts
+    inputs = dataclasses.replace(inputs, cluster=diagnosis.with_plan(inputs.cluster, plan))
+    found = _concern(summary, inputs, tuple(hosts))
     directory = session.place.run_directory(run.id)
     now = session.clock.now()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -127,8 +134,13 @@ def diagnose(session: Session, inputs: Inputs, run_id: str, out: Path | None, ho
         versions = {}
         for name, services in found.services.items():
             host = inputs.cluster.hosts[name]
-            versions[name] = _versions(reach, host, services, inputs)
-            for log, content in _logs(reach, host, services, inputs, found.at):
+            if name not in written:
+                reach.trouble.append(f"{name}: no longer in cluster.yaml: asked where the run's plan has it")
+            there = [service for service in services if service in inputs.catalogue.services]
+            gone = sorted(set(services) - set(there))
+            reach.trouble += [f"{name}: {service}: no longer in the catalogue: no version, no logs" for service in gone]
+            versions[name] = _versions(reach, host, there, inputs)
+            for log, content in _logs(reach, host, there, inputs, found.at):
                 bundle.add(f"logs/{name}/{log}", content)
         bundle.add("versions.json", json.dumps(versions, indent=1, sort_keys=True))
         bundle.add("last-tasks.txt", "\n".join(_tasks(summary, found)) + "\n")
@@ -166,7 +178,7 @@ def _concern(summary: Summary, inputs: Inputs, hosts: tuple[str, ...]) -> Concer
 
 
 def _secrets(inputs: Inputs) -> Iterator[str]:
-    """What stands in the files of passwords that probes and checks use."""
+    """What stands in the files of passwords that probes and checks use, and the passwords of Javelin files."""
     asked: list[Probe] = [*inputs.cluster.probes.values()]
     asked += [suite.probe for suite in inputs.checks.values() if suite.probe is not None]
     files = {probe.auth["password_file"] for probe in asked if probe.auth.get("password_file")}
@@ -178,6 +190,11 @@ def _secrets(inputs: Inputs) -> Iterator[str]:
             yield Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             continue  # a file that cannot be read was of no use to the probe either
+    for suite in inputs.checks.values():
+        if suite.kind == "javelin" and suite.resource is not None:
+            for word, after in pairwise(suite.resource.program):
+                with contextlib.suppress(InputError):  # as above
+                    yield from load_javelin(Path(after)).secrets() if word == "--file" else ()
 
 
 def asked(host: Host, service: Service, inputs: Inputs) -> tuple[tuple[str, ...], tuple[str, ...]]:

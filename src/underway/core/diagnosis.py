@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from underway.core.model.cluster import Cluster
+from underway.core.model.base import replace
+from underway.core.model.cluster import Cluster, Role
+from underway.core.model.plan import Plan
 from underway.core.rows import Summary
 from underway.core.words import some
 
@@ -60,6 +62,17 @@ def concern(summary: Summary, cluster: Cluster, needs: Mapping[str, Sequence[str
         for name in _hosts_of(cluster, need):
             services.setdefault(name, set()).add(need)
     return Concern(at, {name: tuple(sorted(found - {""})) for name, found in sorted(services.items())}, why)
+
+
+def with_plan(cluster: Cluster, plan: Plan) -> Cluster:
+    """A cluster as written now, with the hosts of a run's plan that are no longer in it (and their roles), where the
+    plan has them: a run that goes on or that failed is also about these."""
+    hosts = {name: host for name, host in plan.hosts.items() if name not in cluster.hosts}
+    roles: dict[str, Role] = {}
+    for role in sorted({host.role for host in hosts.values()} - set(cluster.roles)):
+        services = dict.fromkeys(one for found in plan.passes.values() if found.role == role for one in found.services)
+        roles[role] = Role(name=role, services=tuple(services), vars=plan.role_vars.get(role, {}))
+    return replace(cluster, hosts={**hosts, **cluster.hosts}, roles={**roles, **cluster.roles})
 
 
 def _of_host(cluster: Cluster, name: str) -> tuple[str, ...]:

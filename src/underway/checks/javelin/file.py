@@ -55,6 +55,10 @@ class Javelin:
         """The user of a name (the file was checked)."""
         return next(user for user in self.specs["users"] if user["name"] == name)
 
+    def secrets(self) -> tuple[str, ...]:
+        """The passwords of its users."""
+        return tuple(str(user["pass"]) for user in self.specs["users"])
+
 
 def load(path: Path) -> Javelin:
     """Read a file. Raises InputError that names the file, the part and what is wrong."""
