@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from fast.catalogue.test_openstack import APART, portions, written
+from fast.catalogue.test_openstack import APART, written
 
 pytestmark = pytest.mark.service
 
@@ -48,36 +44,3 @@ def test_ansible_takes_it(tree: Path) -> None:
 @pytest.mark.slow
 def test_the_linter_finds_nothing(tree: Path) -> None:
     run(tree, "ansible-lint", "--offline", "--profile", "production")
-
-
-@pytest.fixture
-def slow_at_first() -> Iterator[str]:
-    """The URL of a service whose first answer takes a second, and others do not."""
-
-    class Handler(BaseHTTPRequestHandler):
-        asked = 0
-
-        def do_GET(self) -> None:
-            Handler.asked += 1
-            time.sleep(1 if Handler.asked == 1 else 0)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *words: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_migrations_wait_while_the_service_is_slow(tmp_path: Path, slow_at_first: str) -> None:
-    ran = portions(tmp_path, [1, 0], slow_at_first, "0.5")
-    assert ran.returncode == 0
-    first, last = ran.stdout.splitlines()
-    assert first.startswith("an answer took 1.") and first.endswith(" s: waiting")
-    assert last == "2 portions, 1 pauses: exit code 0"
