@@ -56,16 +56,20 @@ def nspawn(
 ) -> str:
     """Run a program in a directory tree as if that were a machine, on this machine's network.
 
-    Everything that it mounts is in a namespace of its own: a crash leaves nothing behind.
+    Everything that it mounts is in a namespace of its own: a crash leaves nothing behind. ``environment`` is for the
+    program alone, and is on no command line: every user of this machine reads those, and an error shows them.
     """
+    given = environment or {}
     words = [
         "systemd-nspawn", "--quiet", "--keep-unit", "--register=no", f"--directory={root}", "--as-pid2",
         "--resolv-conf=bind-host", "--timezone=off", "--link-journal=no", "--console=pipe",
         *options,
-        *(f"--setenv={name}={value}" for name, value in (environment or {}).items()),
+        *(f"--setenv={name}" for name in given),  # its value is systemd-nspawn's own
         "--", *command,
     ]  # fmt: skip
-    return run(*inside(group(places, WORK), words), environment={**os.environ, "UNIFIED_CGROUP_HIERARCHY": "1"})
+    return run(
+        *inside(group(places, WORK), words), environment={**os.environ, **given, "UNIFIED_CGROUP_HIERARCHY": "1"}
+    )
 
 
 def base(places: Places) -> Path:

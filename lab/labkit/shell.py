@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import subprocess
 import sys
 import time
@@ -35,7 +37,8 @@ def run(
     """Standard output of a program that must succeed.
 
     Raises ``LabError`` with the command, its exit code and the end of what it said; ``hint`` is added to the line.
-    Secrets go by ``stdin`` or ``environment``, never by the arguments, which are shown.
+    Secrets go by ``stdin`` or ``environment``, never by the arguments, which are shown; what is shown has been through
+    ``shown`` all the same, since programs repeat addresses that they were given.
     """
     words = [str(word) for word in command]
     try:
@@ -52,11 +55,25 @@ def run(
     except FileNotFoundError:
         raise LabError(f"{words[0]}: no such program{hint and '; ' + hint}") from None
     except subprocess.TimeoutExpired:
-        raise LabError(f"{' '.join(words)}: did not end within {timeout:.0f} s{hint and '; ' + hint}") from None
+        text = f"{' '.join(words)}: did not end within {timeout:.0f} s{hint and '; ' + hint}"
+        raise LabError(shown(text, os.environ if environment is None else environment)) from None
     if done.returncode:
         said = " | ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-4:])
-        raise LabError(f"{' '.join(words)}: exit {done.returncode}: {said}{hint and '; ' + hint}")
+        text = f"{' '.join(words)}: exit {done.returncode}: {said}{hint and '; ' + hint}"
+        raise LabError(shown(text, os.environ if environment is None else environment))
     return done.stdout
+
+
+_ACCOUNT = re.compile(r"(?<=://)\S*@")
+_SECRET = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET|CREDENTIAL|_KEY$", re.IGNORECASE)
+
+
+def shown(text: str, environment: Mapping[str, str]) -> str:
+    """A text without the accounts of addresses in it, and without what secret variables of an environment hold."""
+    secrets = {value for name, value in environment.items() if _SECRET.search(name) and len(value) > 3}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _ACCOUNT.sub("***@", text)
 
 
 def succeeds(*command: str | Path, timeout: float = 60) -> bool:
