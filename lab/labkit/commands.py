@@ -56,6 +56,14 @@ def current(places: Places) -> tuple[Topology, dict[str, str]]:
     return topology("small" if about["size"] == "small" else "full"), about
 
 
+def installed(places: Places) -> tuple[Topology, dict[str, str]]:
+    """The laboratory that is up, and its ``snapshot``. Raises ``LabError`` for one that is not installed to the end."""
+    lab, about = current(places)
+    if "snapshot" not in about:
+        raise LabError("the laboratory is not installed to the end; 'lab/run up' goes on with that")
+    return lab, about
+
+
 def up(places: Places, size: Size, release: str, wanted: Sequence[str]) -> None:
     """Boot a laboratory: from the snapshot of an earlier installation where there is one, else installed anew.
 
@@ -117,6 +125,7 @@ def _write(places: Places, about: dict[str, str]) -> None:
 
 def _boot(places: Places, lab: Topology) -> None:
     names = [host.name for host in lab.hosts]
+    hosts.settle(places)
     with step(f"{len(names)} hosts take commands"):
         network.lay(places, lab)
         for host in lab.hosts:
@@ -150,8 +159,9 @@ def _freeze(places: Places, lab: Topology, name: str, about: dict[str, str]) -> 
 
 def snapshot(places: Places, name: str) -> None:
     """Stop everything in order, freeze what the hosts have written, and start again."""
+    places.snapshot(name)
     with alone(places):
-        lab, about = current(places)
+        lab, about = installed(places)
         if name in hosts.snapshots(places):
             raise LabError(f"a snapshot named {name!r} is there already; take one of another name")
         _freeze(places, lab, name, about)
@@ -161,6 +171,7 @@ def snapshot(places: Places, name: str) -> None:
 
 def restore(places: Places, name: str) -> None:
     """Put the whole laboratory back to a snapshot; what hosts wrote since is gone. Also when none is up."""
+    places.snapshot(name)
     with alone(places):
         about = hosts.facts(places, name)
         lab = topology("small" if about["size"] == "small" else "full")
@@ -177,7 +188,10 @@ def restore(places: Places, name: str) -> None:
 
 
 def down(places: Places) -> None:
-    """End everything that was made, and say what is left; layers, environments, keys and snapshots are kept."""
+    """End everything that was made; layers, environments, keys and snapshots are kept.
+
+    Raises ``LabError`` that names what could not be ended; it is remembered, and the next ``down`` tries again.
+    """
     with alone(places):
         began = time.monotonic()
         if places.ssh_config.exists():
@@ -185,16 +199,20 @@ def down(places: Places) -> None:
         ended = machines.power_off(places, [host.name for host in FULL.hosts])
         groups.end(places, [groups.WORK])
         gone = mounts.unmount_below(places.hosts)
-        things = network.remove(places)
+        things, left = network.remove(places)
         hosts.discard(places)
         layers.discard_unfinished(places)
         for path in places.run.iterdir():
-            if path.name not in ("lock", "console", "site.log"):
+            if path.name not in ("lock", "console", "site.log", *(["network.json"] if left else [])):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+        left += map(str, mounts.mounted_below(Path("/proc/self/mountinfo").read_text(), places.hosts))
+        left += [f"processes of {host.name}" for host in FULL.hosts if machines.up(places, host.name)]
         say(
             f"down: ended {len(ended)} hosts, {len(gone)} mounts, {things} parts of the network"
             f" in {time.monotonic() - began:.1f} s"
         )
+        if left:
+            raise LabError(f"down: still there: {', '.join(left)}; see what holds them, then 'lab/run down' again")
 
 
 def show(places: Places) -> None:
@@ -240,7 +258,7 @@ def boot(places: Places, name: str) -> None:
 def renew(places: Places, name: str) -> None:
     """Put another machine in a host's place, installed as the laboratory's snapshot has it, with another host key."""
     host = _known(places, name)
-    _, about = current(places)
+    _, about = installed(places)
     with alone(places):
         remote.hang_up(places, [name])
         machines.power_off(places, [name])

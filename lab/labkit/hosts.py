@@ -18,6 +18,8 @@ from labkit.mounts import remove_tree
 from labkit.places import Places
 from labkit.topology import Host, Topology
 
+_TAKING = "taking"
+"""A file of a host that says which layer its upper becomes, from before until that is done."""
 STACK = 2000  # the user and group that OpenStack's services run as; images on the shared store are theirs
 
 
@@ -65,7 +67,7 @@ def snapshots(places: Places) -> list[str]:
 
 def facts(places: Places, name: str) -> dict[str, str]:
     """What a snapshot says of itself: its size and its release. Raises ``LabError`` if none has that name."""
-    path = places.snaps / name / "snapshot.json"
+    path = places.snapshot(name) / "snapshot.json"
     if not path.exists():
         known = ", ".join(snapshots(places)) or "none"
         raise LabError(f"no snapshot is named {name!r}; there are: {known}")
@@ -75,28 +77,59 @@ def facts(places: Places, name: str) -> dict[str, str]:
 def take(places: Places, lab: Topology, name: str, about: dict[str, str]) -> None:
     """Freeze what the hosts, which must be down, have written; they go on above it.
 
-    Raises ``LabError`` if there is a whole snapshot of that name: a snapshot may stand under others.
+    What an earlier try that was interrupted has frozen stays: hosts stand on it. Raises ``LabError`` if there is a
+    whole snapshot of that name: a snapshot may stand under others.
     """
-    home = places.snaps / name
+    home = places.snapshot(name)
     if (home / "snapshot.json").exists():
         raise LabError(f"a snapshot named {name!r} is there already; take one of another name")
-    remove_tree(home)
-    home.mkdir(parents=True)
+    settle(places)
+    home.mkdir(parents=True, exist_ok=True)
+    _discard_unused(places, home)
     for host in lab.hosts:
         place = places.hosts / host.name
         remove_tree(place / "root")
-        (place / "upper").rename(home / host.name)
-        lower = f"{home / host.name}\n{(place / 'lower').read_text()}"
-        (home / f"{host.name}.lower").write_text(lower)
-        (place / "lower").write_text(lower)
-        (place / "upper").mkdir()
+        names = (host.name, *(f"{host.name}.{number}" for number in range(1, 1000)))
+        layer = next(home / one for one in names if not (home / one).exists())
+        _write(place / _TAKING, f"{layer}\n")
+        (place / "upper").rename(layer)
+        settle(places)
+        _write(home / f"{host.name}.lower", (place / "lower").read_text())
     _copy(places.shared, home / "_shared")
-    (home / "snapshot.json").write_text(json.dumps(about))  # last: without it the snapshot is none
+    _write(home / "snapshot.json", json.dumps(about))  # last: without it the snapshot is none
+
+
+def settle(places: Places) -> None:
+    """Put every host on the layer that ``take`` has frozen for it, be it that it was interrupted there."""
+    for note in places.hosts.glob(f"*/{_TAKING}"):
+        place, layer = note.parent, note.read_text().strip()
+        lower = (place / "lower").read_text()
+        if Path(layer).exists():  # else its upper was not moved yet, and nothing has changed
+            if lower.split()[:1] != [layer]:
+                _write(place / "lower", f"{layer}\n{lower}")
+            (place / "upper").mkdir(exist_ok=True)
+        note.unlink()
+
+
+def _discard_unused(places: Places, home: Path) -> None:
+    """Of a snapshot that is not whole, throw away what no host and no other snapshot stands on."""
+    listed = [*places.hosts.glob("*/lower"), *places.snaps.glob("*/*.lower")]
+    used = {line for path in listed if path.parent != home for line in path.read_text().split()}
+    for path in list(home.iterdir()):
+        if str(path) not in used:
+            remove_tree(path) if path.is_dir() else path.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file, whole or not at all."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def restore(places: Places, lab: Topology, name: str) -> None:
     """Put hosts, which must be down, back to what a snapshot froze; what they wrote since is gone."""
-    home = places.snaps / name
+    home = places.snapshot(name)
     for host in lab.hosts:
         place = places.hosts / host.name
         remove_tree(place)
@@ -111,7 +144,7 @@ def renew(places: Places, host: Host, name: str) -> None:
     place = places.hosts / host.name
     remove_tree(place)
     (place / "upper").mkdir(parents=True)
-    (place / "lower").write_text((places.snaps / name / f"{host.name}.lower").read_text())
+    (place / "lower").write_text((places.snapshot(name) / f"{host.name}.lower").read_text())
     keys.renew(places, host.name)
     keys.put_on_host(places, host.name, place / "upper")
 

@@ -89,15 +89,17 @@ def lay(places: Places, lab: Topology) -> None:
             run("ip", "netns", "exec", space, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind")
 
 
-def remove(places: Places) -> int:
-    """Remove what was made, the last first; how many there were."""
+def remove(places: Places) -> tuple[int, list[str]]:
+    """Remove what was made, the last first: how many there were, and what is still there, which stays in the record."""
     made = Made(places)
     things = made.read()
-    for kind, name in reversed(things):
+    there = [(kind, name) for kind, name in things if exists(kind, name)]
+    for kind, name in reversed(there):
         if exists(kind, name):
             succeeds("ip", "netns" if kind == "netns" else "link", "delete", name)
-    made.write([])
-    return len(things)
+    left = [(kind, name) for kind, name in there if exists(kind, name)]
+    made.write(left)
+    return len(there) - len(left), [f"{kind} {name}" for kind, name in left]
 
 
 def cut(host: str, *, off: bool) -> None:

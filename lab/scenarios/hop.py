@@ -57,7 +57,7 @@ def ready(name: str, target: str, *, naive: bool = False, fresh: bool = True) ->
     ``fresh``: begin with the laboratory's snapshot, not with what is up.
     """
     here = places()
-    lab, about = commands.current(here)
+    lab, about = commands.installed(here)
     home = home_of(here, name)
     shutil.rmtree(home, ignore_errors=True)
     if fresh:

@@ -41,7 +41,7 @@ def base(places: Places, home: Path, target: str) -> Base:
 
     Raises ``LabError`` if what is up is not the small laboratory.
     """
-    lab, about = commands.current(places)
+    lab, about = commands.installed(places)
     if lab.size != "small":
         raise LabError("the small laboratory is wanted, and the full one is up: 'lab/run down', 'lab/run up --small'")
     path = home / "base.json"

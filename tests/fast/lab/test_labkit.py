@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import threading
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from labkit import (
+    commands,
     environments,
     groups,
     hosts,
@@ -29,7 +33,8 @@ from labkit import (
     status,
 )
 from labkit.errors import LabError, Refused
-from labkit.places import PROJECT, Places
+from labkit.places import MARKER, PROJECT, Places
+from labkit.places import places as the_places
 from labkit.table import WIDTH, table
 from labkit.topology import FULL, MACHINE, RELEASES, SMALL, VERSIONS, VIP, numbered
 
@@ -118,6 +123,147 @@ def test_a_snapshot_is_put_on_top_of_what_was_under_it_and_restored_equal(places
         hosts.take(places, SMALL, "one", {})
     with pytest.raises(LabError, match="there are: one"):
         hosts.facts(places, "two")
+
+
+@pytest.mark.parametrize("name", ["", "..", "../keys", "/etc", ".hidden", "a/b", "a b", "-x", "a\n", "a" * 200])
+def test_a_snapshot_s_name_leads_nowhere_else(places: Places, name: str) -> None:
+    keys_of_hosts(places)
+    hosts.create(places, SMALL, {role: [places.cache] for role in ("balancer", "controller", "compute")})
+    (places.top / "bystander").mkdir()
+    there = sorted(places.top.rglob("*"))
+    for verb in (
+        lambda: hosts.take(places, SMALL, name, {}),
+        lambda: hosts.restore(places, SMALL, name),
+        lambda: hosts.facts(places, name),
+        lambda: commands.restore(places, name),
+        lambda: commands.snapshot(places, name),
+    ):
+        with pytest.raises(Refused, match="is no name of a snapshot"):
+            verb()
+    assert sorted(places.top.rglob("*")) == there
+
+
+def test_a_directory_that_is_no_laboratory_s_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hosts").mkdir()
+    (tmp_path / "hosts/mine").write_text("x")
+    with pytest.raises(Refused, match="expected a laboratory's directory, or an empty one"):
+        Places(tmp_path).make()
+    assert [path.name for path in tmp_path.iterdir()] == ["hosts"]
+    for named in ("", "lab", "./lab"):
+        monkeypatch.setenv("UNDERWAY_LAB", named)
+        with pytest.raises(Refused, match="expected an absolute path"):
+            the_places()
+    monkeypatch.setenv("UNDERWAY_LAB", str(tmp_path / "new"))
+    the_places().make()
+    (tmp_path / "new/hosts/c1").mkdir()
+    the_places().make()  # it is known by its marker
+    earlier = Places(tmp_path / "earlier")
+    earlier.make()
+    (earlier.run / "lock").touch()
+    (earlier.top / MARKER).unlink()
+    earlier.make()
+    assert (earlier.top / MARKER).exists(), "one of before there was a marker is known by what is in it"
+
+
+def test_a_snapshot_that_was_interrupted_takes_no_host_s_disk(places: Places) -> None:
+    """Wherever ``take`` was killed: what hosts had written is under them, once, and the next try keeps it."""
+    keys_of_hosts(places)
+    base = places.cache / "base"
+    lowers: dict[str, Sequence[Path]] = {role: [base] for role in ("balancer", "controller", "compute")}
+    for moment in range(40):
+        for path in (*places.hosts.iterdir(), *places.snaps.iterdir()):
+            mounts.remove_tree(path)
+        hosts.create(places, SMALL, lowers)
+        for host in SMALL.hosts:
+            (places.hosts / host.name / "upper/etc/written").write_text(host.name)
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(places.top), str(moment)], cwd=PROJECT / "lab", check=False
+        )
+        over = done.returncode == 0
+        assert over or done.returncode == -signal.SIGKILL
+        hosts.settle(places)  # as booting does; hosts then write again
+        for host in SMALL.hosts:
+            (places.hosts / host.name / "upper/etc").mkdir(parents=True, exist_ok=True)
+            (places.hosts / host.name / "upper/etc/later").write_text(host.name)
+        if not over:
+            hosts.take(places, SMALL, "one", {"size": "small"})
+        for host in SMALL.hosts:
+            layers_of = (places.hosts / host.name / "lower").read_text().split()
+            assert layers_of[-1] == str(base) and len(set(layers_of)) == len(layers_of)
+            seen = [file.name for path in layers_of[:-1] for file in (Path(path) / "etc").iterdir() if file.is_file()]
+            assert seen.count("written") == 1, (moment, host.name, layers_of)
+            assert over or seen.count("later") == 1, (moment, host.name, layers_of)
+            assert (places.snaps / f"one/{host.name}.lower").read_text().split() == layers_of
+        if over:
+            return
+    raise AssertionError("it was never over")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from labkit import hosts
+from labkit.places import Places
+from labkit.topology import SMALL
+
+left = int(sys.argv[2])
+
+def look(event, _):
+    global left
+    if event in ("os.rename", "os.mkdir", "os.remove"):
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+sys.addaudithook(look)
+hosts.take(Places(Path(sys.argv[1])), SMALL, "one", {"size": "small"})
+"""
+
+
+def test_what_cannot_be_removed_is_told_and_not_forgotten(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``ip`` that fails stands for a namespace that something holds."""
+    ip = tmp_path / "bin/ip"
+    ip.parent.mkdir()
+    ip.write_text("#!/bin/sh\nexit 1\n")
+    ip.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ip.parent}:{os.environ['PATH']}")
+    made = network.Made(places)
+    made.write([("link", "vl-nobody"), ("link", "lo")])
+    assert network.remove(places) == (0, ["link lo"])
+    assert made.read() == [("link", "lo")]
+
+
+def test_a_laboratory_that_is_half_installed_is_told_so(places: Places) -> None:
+    (places.run / "lab.json").write_text('{"size": "small", "release": "2025.1", "state": "installing"}')
+    if os.geteuid():
+        pytest.skip("NOT RUN: needs root")
+    with pytest.raises(LabError, match="not installed to the end; 'lab/run up' goes on"):
+        commands.installed(places)
+
+
+def test_what_an_index_asks_for_is_on_no_command_line_and_in_no_error(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid():
+        pytest.skip("NOT RUN: needs root: it makes a control group")
+    nspawn = tmp_path / "bin/systemd-nspawn"
+    nspawn.parent.mkdir()
+    nspawn.write_text(
+        '#!/bin/sh\necho "$@"; env; echo "no such index: $UV_INDEX_URL ($UV_INDEX_X_PASSWORD)" >&2; exit $FAIL\n'
+    )
+    nspawn.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{nspawn.parent}:{os.environ['PATH']}")
+    given = {"UV_INDEX_URL": "https://me:canary-1@index/simple", "UV_INDEX_X_PASSWORD": "canary-2", "FAIL": "0"}
+    said = layers.nspawn(places, tmp_path, "uv", environment=given)
+    arguments, _, environment = said.partition("\n")
+    assert "canary" not in arguments and "--setenv=UV_INDEX_URL" in arguments.split()
+    assert "UV_INDEX_URL=https://me:canary-1@index/simple" in environment.splitlines()
+    with pytest.raises(LabError, match="no such index") as caught:
+        layers.nspawn(places, tmp_path, "uv", environment={**given, "FAIL": "1"})
+    assert "canary" not in str(caught.value)
+    groups.end(places, [groups.WORK])
 
 
 def test_what_an_interrupted_build_left_is_thrown_away_and_nothing_else(places: Places) -> None:
