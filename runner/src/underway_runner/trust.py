@@ -187,7 +187,7 @@ def _check_ticket(ticket: Dict[str, Any], host: HostFile) -> None:
         raise Refused(f"ticket: expired {now - expires:.0f} s ago (compare the clocks of host and coordinator)")
     if issued and now < issued - TOLERANCE:
         raise Refused(f"ticket: issued {issued - now:.0f} s in the future (compare the clocks of host and coordinator)")
-    if ticket["mode"] not in host.policy.get("modes", ("upgrade", "rollback")):
+    if ticket["mode"] not in host.policy.get("modes", ("upgrade", "rollback", "roll")):
         raise Refused(f"ticket: mode {ticket['mode']!r} is not allowed by this host's policy")
 
 

@@ -20,6 +20,7 @@ from underway.core.words import some
 from underway.engine.clock import Clock, SystemClock
 from underway.engine.control import Control
 from underway.errors import AlreadyRunning, InputError, RecordInvalid, Refused
+from underway.records.keys import part
 from underway.records.repository import Repository
 from underway.store.base import Store
 from underway_agent.kv.address import Access
@@ -72,8 +73,8 @@ class Place:
                 f"{cluster} (give another --state)"
             )
         name.write_text(cluster + "\n")
-
         opening.note(self.state, self.cluster_file, store)
+
     def cluster_name(self) -> str:
         """The cluster whose state lies here. Raises InputError where nothing was planned yet."""
         try:
@@ -88,8 +89,9 @@ class Place:
 class Session:
     """One opened place: store, repository, and what is read from them, each when first asked for."""
 
-    def __init__(self, place: Place, clock: Clock | None = None) -> None:
+    def __init__(self, place: Place, clock: Clock | None = None, run: str = "") -> None:
         self.place = place
+        self.run = run  # the one that is spoken of; "": the latest
         self.clock: Clock = clock or SystemClock()
 
     @cached_property
@@ -108,7 +110,14 @@ class Session:
         return Repository(self.store, self.place.cluster_name())
 
     def current(self) -> RunRecord:
-        """The latest run. Raises InputError where there was none."""
+        """The run that is spoken of: the one that was named, else the latest. Raises InputError where there is none."""
+        if self.run:
+            try:
+                return self.repository.run_record(part(self.run, "run"))
+            except RecordInvalid:
+                beside = ", ".join(self.repository.beside())
+                told = f" (beside the current one: {beside})" if beside else ""
+                raise InputError(f"there is no run {self.run}{told}") from None
         run = self.repository.current()
         if run is None:
             raise InputError("there was no run yet (make one: 'underway plan --to RELEASE -o plan.json')")
@@ -149,11 +158,13 @@ class Session:
             )
 
     def start(self, plan: Plan, envelope: bytes, reason: str = "", *, checks: str = "", waived: str = "") -> RunRecord:
-        """Record a new run; ``reason`` is the operator's word on why. Raises as ``check_free`` does.
+        """Record a new run; ``reason`` is the operator's word on why. Raises as ``check_free`` does, but for a roll,
+        which goes on beside others.
 
         ``checks`` says on which results of checks it stands, ``waived`` without which ones, and why.
         """
-        self.check_free()
+        if plan.mode != "roll":
+            self.check_free()
         run = RunRecord(
             id=self.clock.new_id(),
             cluster=plan.cluster,
@@ -167,7 +178,8 @@ class Session:
         way = (plan.source, plan.target) if plan.mode == "upgrade" else (plan.target, plan.source)
         why = f": {reason}" if reason else ""
         stands = f"; {checks}" if checks else ""
-        text = f"{plan.mode} of {plan.cluster} from {way[0]} to {way[1]}, plan {run.plan[:12]}{why}{stands}"
+        what = plan.title if plan.mode == "roll" else f"from {way[0]} to {way[1]}"
+        text = f"{plan.mode} of {plan.cluster}: {what}, plan {run.plan[:12]}{why}{stands}"
         event = Event(at=run.started, kind="run-started", actor=f"operator:{self.place.operator}", text=text)
         more = (replace(event, kind="checks-waived", text=waived),) if waived else ()
         self.repository.create_run(run, envelope, event, *more)

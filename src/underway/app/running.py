@@ -151,7 +151,7 @@ def wind_up_alone(session: Session, run: RunRecord) -> None:
     """Wind up a run that has just been aborted, unless a coordinator drives it or hosts are at work: then that one
     does, or the one that follows them to their end."""
     snapshot = session.repository.snapshot(run.id)
-    if snapshot.run.ended and not coordinator_alive(session) and not at_work(snapshot):
+    if snapshot.run.ended and not coordinator_alive(session, run.id) and not at_work(snapshot):
         wind_up(session, snapshot.run)
 
 
@@ -166,9 +166,12 @@ class Driven:
 
 
 def end_other_probers(session: Session, run: RunRecord) -> None:
-    """End the probers of former runs, whose coordinators were killed before they could: there is one run at a time."""
+    """End the probers of former runs, whose coordinators were killed before they could; others go on beside this."""
+    current = session.repository.current()
+    others = {*session.repository.beside(), *((current.id,) if current is not None else ())}
+    going = {name for name in others if not session.repository.run_record(name).ended}
     for path in (session.place.state / "runs").glob("*/prober.pid"):
-        if path.parent.name != run.id:
+        if path.parent.name not in {run.id, *going}:
             ProberProcess({}, path.parent).stop()
 
 

@@ -22,7 +22,7 @@ from underway.core.notices import notices
 from underway.core.outlook import Extras
 from underway.core.rows import NoticeRow
 from underway.core.rules import decide
-from underway.engine.coordinator import BEAT_NAME
+from underway.engine.coordinator import beat_name
 from underway.engine.mirror import Mirror, read_lines
 
 
@@ -51,7 +51,7 @@ def look(session: Session) -> Seen:
         mirror.take(host, found)
     ledger = read_ledger(directory, plan, run, now)
     extras = Extras(
-        coordinator=coordinator_alive(session),
+        coordinator=coordinator_alive(session, run.id),
         prober=prober_alive(directory),
         at_work=mirror.at_work(),
         outages=with_causes(ledger, lines, plan, run.ended or now),
@@ -95,9 +95,9 @@ def with_causes(ledger: Ledger, lines: Mapping[str, Sequence[HostLine]], plan: P
     return attribute(ledger.outages, work, plan.probes, plan.needs)
 
 
-def coordinator_alive(session: Session) -> bool:
-    """Whether a coordinator was heard of just now."""
-    return any(name.startswith(BEAT_NAME) and left > 0 for name, left in session.store.alive().items())
+def coordinator_alive(session: Session, run: str) -> bool:
+    """Whether a coordinator of a run was heard of just now."""
+    return any(name.startswith(beat_name(run)) and left > 0 for name, left in session.store.alive().items())
 
 
 def prober_alive(directory: Path) -> bool:

@@ -22,8 +22,9 @@ T = TypeVar("T")
 class Context:
     """Lazily opened, so that ``--help`` and completion touch nothing."""
 
-    def __init__(self, cluster: str, state: str, operator: str) -> None:
+    def __init__(self, cluster: str, state: str, operator: str, run: str = "") -> None:
         self._given = (cluster, state, operator)
+        self._run = run
 
     @cached_property
     def place(self) -> Place:
@@ -37,7 +38,7 @@ class Context:
         """The opened place; closed when the command ends."""
         from underway.app.place import Session
 
-        session = Session(self.place)
+        session = Session(self.place, run=self._run)
         click.get_current_context().call_on_close(session.close)
         return session
 
@@ -45,7 +46,7 @@ class Context:
         """The answer of one look at the opened place, which is closed again; for use outside of commands."""
         from underway.app.place import Session
 
-        session = Session(self.place)
+        session = Session(self.place, run=self._run)
         try:
             return ask(session)
         finally:

@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "planning:export",
     "upgrade": "running:upgrade",
     "rollback": "running:rollback",
+    "roll": "rolling:roll",
     "check": "checking:check",
     "status": "showing:status",
     "report": "showing:report",
@@ -51,7 +52,7 @@ COMMANDS = {
 }
 """Command -> module of this package and name in it, in the order of an operator's day."""
 
-GLOBAL_OPTIONS = ("--cluster", "--state", "--operator", "--version")
+GLOBAL_OPTIONS = ("--cluster", "--state", "--operator", "--run", "--version")
 """Options that stand before the command; given after it, the error says so."""
 
 
@@ -86,8 +87,11 @@ class Lazy(click.Group):
 @click.option("--cluster", metavar="FILE", default="", help="The cluster file (default: ./cluster.yaml).")
 @click.option("--state", metavar="DIR", default="", help="The state directory (default: .underway beside the file).")
 @click.option("--operator", metavar="NAME", default="", help="Who is doing this, for the audit (default: your login).")
+@click.option(
+    "--run", metavar="RUN", default="", help="The run that is meant (default: the latest upgrade or rollback)."
+)
 @click.pass_context
-def main(ctx: click.Context, cluster: str, state: str, operator: str) -> None:
+def main(ctx: click.Context, cluster: str, state: str, operator: str, run: str) -> None:
     """Upgrade a running cluster, host by host, while it keeps serving.
 
     \b
@@ -104,7 +108,7 @@ def main(ctx: click.Context, cluster: str, state: str, operator: str) -> None:
     Exit codes: 0 done, 1 halted or failed, 2 wrong input, 3 refused,
     4 waits for you, 5 broken (run again), 130 interrupted twice.
     """
-    ctx.obj = Context(cluster, state, operator)
+    ctx.obj = Context(cluster, state, operator, run)
 
 
 def run() -> None:

@@ -80,7 +80,7 @@ def upgrade(
     if plan_file is None and without:
         raise UsageError("--without-checks is for the start of a run: give PLAN (a run that has begun needs no checks)")
     run = _resume(context) if plan_file is None else _start(context, plan_file, yes, without, vault)
-    _drive(context, run, _mode(as_json, plain), linger, vault)
+    drive_run(context, run, mode_of(as_json, plain), linger, vault)
 
 
 @click.command()
@@ -104,8 +104,8 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
     plan = make_rollback(session, current)
     for line in tree(plan, width=width()):
         echo(line, error=as_json)
-    _vault_password(plan, vault)
-    _confirm(f"Roll back {_hosts(plan)} to {plan.source}?", yes)
+    vault_password(plan, vault)
+    confirm(f"Roll back {hosts_of(plan)} to {plan.source}?", yes)
     if current.state in ("running", "paused"):
         session.control(current.id).abort(f"rolled back: {reason}")
         if make_rollback(session, session.current()).digest() != plan.digest():
@@ -114,10 +114,10 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
             )
     run = session.start(plan, sign_plan(context.place, plan), reason)
     wind_up(session, current)
-    _drive(context, run, _mode(as_json, plain), False, vault)
+    drive_run(context, run, mode_of(as_json, plain), False, vault)
 
 
-def _mode(as_json: bool, plain: bool) -> Literal["rich", "plain", "json"]:
+def mode_of(as_json: bool, plain: bool) -> Literal["rich", "plain", "json"]:
     if as_json:
         return "json"
     return "plain" if plain or not sys.stdout.isatty() else "rich"
@@ -137,8 +137,8 @@ def _resume(context: Context) -> RunRecord:
             raise InputError(f"run {run.id} is {run.state}: nothing to resume (give a plan to start another)")
         echo(f"run {run.id} is {run.state}: nothing new starts; following {some(busy)} to the end", error=True)
         return run
-    way = f"back to {run.source}" if run.mode == "rollback" else f"{run.source} to {run.target}"
-    echo(f"going on with run {run.id} ({way})", error=True)
+    plan, _ = context.session.plan_of(run.id)
+    echo(f"going on with run {run.id} ({plan.way})", error=True)
     return run
 
 
@@ -158,7 +158,7 @@ def _start(context: Context, plan_file: Path, yes: bool, without: str, vault: Pa
     if current is not None and current.plan == plan.digest() and current.state == "done":
         echo(f"run {current.id} of this plan is done", error=True)
         return current
-    _vault_password(plan, vault)
+    vault_password(plan, vault)
     session.check_free()
     inputs = read_inputs(session)
     check_world(session, inputs, plan)
@@ -166,15 +166,15 @@ def _start(context: Context, plan_file: Path, yes: bool, without: str, vault: Pa
     checking.want_checks(ready, without)
     for reason in ready.missing:
         echo(f"without its checks: {reason}", error=True)
-    echo(f"plan {plan.digest()[:12]}: {plan.cluster}, {_hosts(plan)}, {plan.source} to {plan.target}", error=True)
-    _confirm("Start the upgrade?", yes)
+    echo(f"plan {plan.digest()[:12]}: {plan.cluster}, {hosts_of(plan)}, {plan.source} to {plan.target}", error=True)
+    confirm("Start the upgrade?", yes)
     run = checking.start(session, plan, envelope, ready, without)
     if current is not None and not is_wound_up(session, current):
         wind_up(session, current)
     return run
 
 
-def _vault_password(plan: Plan, vault: Path | None) -> str | None:
+def vault_password(plan: Plan, vault: Path | None) -> str | None:
     """The password for the plan's vault values; refused before anything starts where one is needed and not given."""
     from underway.app.running import needs_vault, read_vault_password
 
@@ -185,12 +185,12 @@ def _vault_password(plan: Plan, vault: Path | None) -> str | None:
     return None
 
 
-def _hosts(plan: Plan) -> str:
+def hosts_of(plan: Plan) -> str:
     number = len({host for work in plan.passes.values() for host in work.hosts})
     return f"{number} host{'s' if number != 1 else ''}"
 
 
-def _confirm(question: str, yes: bool) -> None:
+def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
@@ -198,7 +198,7 @@ def _confirm(question: str, yes: bool) -> None:
     click.confirm(question, abort=True)
 
 
-def _drive(
+def drive_run(
     context: Context, run: RunRecord, mode: Literal["rich", "plain", "json"], linger: bool, vault: Path | None
 ) -> None:
     """Drive the run with its progress on the terminal; leave a report behind; exit by how it ended."""
@@ -212,7 +212,7 @@ def _drive(
     from underway.report import text
 
     session = context.session
-    driven = put_together(session, run, _vault_password(session.plan_of(run.id)[0], vault))
+    driven = put_together(session, run, vault_password(session.plan_of(run.id)[0], vault))
     end_other_probers(session, run)
     over = run.state == "done"  # its coordinator was killed after the last commit: what is left is to wind up
     if not over:

@@ -70,8 +70,8 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
         groups = [group for group in found.waiting if group.kind not in TOLD]
         yield from _part("Waiting", [waiting(str(group), group.count, group.hosts) for group in groups], width)
     elif found.behind:
-        title = "Not back on the old release" if found.mode == "rollback" else "Not on the new release"
-        yield from _part(title, [words.some(found.behind, 8)], width)
+        titles = {"rollback": "Not back on the old release", "roll": "Not done"}
+        yield from _part(titles.get(found.mode, "Not on the new release"), [words.some(found.behind, 8)], width)
     yield from _part("Outages", outages(found, now), width)
     if found.commands:
         yield from _title("What to do")
@@ -82,9 +82,7 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
 
 def head(plan: Plan) -> str:
     """Which cluster, from where to where."""
-    return f"{plan.cluster}: " + (
-        f"rollback to {plan.source}" if plan.mode == "rollback" else f"{plan.source} to {plan.target}"
-    )
+    return f"{plan.cluster}: {plan.way}"
 
 
 def _end(found: Outlook, ended: float, started: float, now: float) -> str:

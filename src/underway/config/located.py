@@ -351,8 +351,8 @@ class _Composer:
             return
 
 
-def parse(data: bytes, path: str, *, pure: bool = False) -> Document:
-    """The document in ``data``; ``path`` is only for messages.
+def parse(data: bytes, path: str, *, pure: bool = False, root: str = "") -> Document:
+    """The document in ``data``; ``path`` is only for messages. ``root``: a list at the top is kept under this key.
 
     A byte order mark and CRLF are accepted. ``pure`` uses PyYAML's own parser in place of libyaml's. Raises
     ``FileProblems`` with every mistake found up to where the reading had to stop.
@@ -369,6 +369,8 @@ def parse(data: bytes, path: str, *, pure: bool = False) -> Document:
             stopped = True
     if not stopped and value is None and not composer.problems:
         raise FileProblems([Problem(path, 1, 1, "empty", "the file is empty", "see 'underway init' for an example")])
+    if root and isinstance(value, list) and mark is not None:
+        value, mark = {root: value}, Mark((0, 0, {root: mark}))
     if not stopped and value is not None and not isinstance(value, dict):
         found = "a list" if isinstance(value, list) else shown(value)
         composer.problems.append(Problem(path, 1, 1, "shape", f"expected keys and values at the top, found {found}"))

@@ -14,9 +14,9 @@ MAX_SMALL_BYTES = 1024 * 1024
 """Longest service or release file."""
 
 
-def read(path: Path, shown_as: str, limit: int = MAX_BYTES) -> Document:
-    """Read and parse a file. Raises ``FileProblems``; never reads more than ``limit`` bytes."""
-    return parse(read_bytes(path, shown_as, limit), shown_as)
+def read(path: Path, shown_as: str, limit: int = MAX_BYTES, root: str = "") -> Document:
+    """Read and parse a file (``root``: as ``parse`` says). Raises ``FileProblems``; reads at most ``limit`` bytes."""
+    return parse(read_bytes(path, shown_as, limit), shown_as, root=root)
 
 
 def read_bytes(path: Path, shown_as: str, limit: int = MAX_BYTES) -> bytes:

@@ -28,11 +28,9 @@ def verdict(run: RunRecord, hosts: Sequence[HostRow]) -> tuple[Verdict, str]:
     return run.state, reason
 
 
-def jump(plan: Plan, run: RunRecord) -> str:
+def jump(plan: Plan) -> str:
     """Which cluster, from where to where."""
-    return f"{plan.cluster}: " + (
-        f"rollback to {plan.source}" if run.mode == "rollback" else f"{plan.source} to {plan.target}"
-    )
+    return f"{plan.cluster}: {plan.way}"
 
 
 def claim(
@@ -65,7 +63,7 @@ def claim(
 
 
 def _moved(run: RunRecord) -> str:
-    return "rolled back" if run.mode == "rollback" else "upgraded"
+    return words.host_word("upgraded", run.mode)
 
 
 def result_line(hosts: Sequence[HostRow], requests: int | None, failed: int | None, most: int = 8) -> str:

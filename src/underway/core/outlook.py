@@ -152,7 +152,9 @@ def outlook(plan: Plan, snapshot: Snapshot, decision: Decision, extras: Extras |
         commands=(),
         extras=extras,
     )
-    return replace(found, commands=tuple(_commands(plan, snapshot, decision, found)))
+    named = f"underway --run {snapshot.run.id} " if plan.mode == "roll" else "underway "
+    told = _commands(plan, snapshot, decision, found)
+    return replace(found, commands=tuple(replace(one, line=one.line.replace("underway ", named, 1)) for one in told))
 
 
 def host_states(plan: Plan, snapshot: Snapshot) -> dict[str, HostState]:
@@ -250,7 +252,7 @@ def _commands(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook
     run = snapshot.run
     if run.state in ("done", "aborted"):
         yield Command("underway report", "what happened, in one file")
-        if found.behind:
+        if found.behind and plan.mode != "roll":
             yield Command("underway plan --to " + plan.target, "a plan for the hosts that are behind")
         return
     idle = found.extras.coordinator is False

@@ -54,8 +54,7 @@ def tree(plan: Plan, *, width: int = 80, color: bool = False) -> list[str]:
 
 
 def _head(plan: Plan) -> Iterator[tuple[str, Style]]:
-    way = f"rollback to {plan.source}" if plan.mode == "rollback" else f"{plan.source} to {plan.target}"
-    yield f"{plan.cluster}: {way}", "head"
+    yield f"{plan.cluster}: {plan.way}", "head"
     actions = sum(len(work.hosts) for work in plan.passes.values())
     yield (
         f"{plural(len(plan.hosts), 'host')}, {plural(len(plan.stages), 'stage')}, "

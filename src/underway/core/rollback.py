@@ -28,6 +28,8 @@ def rollback_plan(plan: Plan, snapshot: Snapshot, policy: Policy | None = None) 
     """
     if plan.mode == "rollback":
         raise Refused("the current run is a rollback itself; make a new plan to go forward")
+    if plan.mode == "roll":
+        raise Refused(f"what was rolled out ({plan.title}) cannot be rolled back: roll out what undoes it")
     if (action := past_no_return(plan, snapshot)) is not None:
         raise Refused(f"the point of no return is passed: {action} is {snapshot.state(action)}; go forward instead")
     if busy := at_work(snapshot):

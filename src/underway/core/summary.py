@@ -93,7 +93,7 @@ def summarise(
         state=run.state,
         verdict=verdict,
         reason=reason,
-        headline=f"{headline.jump(plan, run)}: {said}",
+        headline=f"{headline.jump(plan)}: {said}",
         claim=said,
         result=headline.result_line(hosts, requests, failed),
         written=now,

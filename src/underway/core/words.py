@@ -117,9 +117,15 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + f" and {count(len(names) - most)} others"
 
 
+_HOST_WORDS = {
+    "rollback": {"upgraded": "rolled back", "upgrading": "rolling back"},
+    "roll": {"upgraded": "done", "upgrading": "at work"},
+}
+
+
 def host_word(state: str, mode: str) -> str:
-    """A host's state for people; in a rollback it goes back. Machines read the state and the run's mode."""
-    return {"upgraded": "rolled back", "upgrading": "rolling back"}.get(state, state) if mode == "rollback" else state
+    """A host's state for people, by what the run does. Machines read the state and the run's mode."""
+    return _HOST_WORDS.get(mode, {}).get(state, state)
 
 
 _UNITS = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d|%)(?!\w))")

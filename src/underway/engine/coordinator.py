@@ -43,8 +43,14 @@ GRANTS_AT_ONCE = 25
 """Grants in one transaction: each writes an action and an audit entry, beside their fence; a commit holds 60 keys."""
 
 
-BEAT_NAME = "coordinator:"
-"""Prefix of the names under which coordinators say that they are alive: a hint for ``status``, nothing more."""
+ACTOR = "coordinator:"
+"""Prefix of a coordinator's name in the audit."""
+
+
+def beat_name(run: str) -> str:
+    """Prefix of the names under which a run's coordinators say that they live: a hint for ``status``, no more."""
+    return f"{run}/{ACTOR}"
+
 
 BEAT_EVERY = 5.0
 BEAT_LIFE = 15.0
@@ -90,7 +96,7 @@ class Coordinator:
         self._mirror = mirror
         self._measure = measure
         self._clock = clock
-        self._actor = f"{BEAT_NAME}{name}"
+        self._name, self._actor = name, f"{ACTOR}{name}"
         self._policy = plan.policy
         self._make_decider = decider
         self._decider = decider(plan, self._policy)
@@ -173,7 +179,7 @@ class Coordinator:
     def close(self) -> None:
         """Say that this coordinator is gone, and let go of executor, measure and mirror; hosts at work go on."""
         with suppress(StoreError):  # then it is silent soon, which says the same
-            self._repository.store.beat(self._actor, 0.0)
+            self._repository.store.beat(beat_name(self._run) + self._name, 0.0)
             if self._leadership is not None:
                 self._leadership.resign()
         self._executor.close()
@@ -327,7 +333,9 @@ class Coordinator:
         return True
 
     def _with_records_of_done(self, snapshot: Seen, change: Change, action: str, record: ActionRecord) -> Change:
-        """Add what is known from now on: how long it took, and the release that the host runs."""
+        """Add what is known from now on: how long it took, and the release that the host runs (a roll says neither)."""
+        if self._plan.mode == "roll":
+            return change
         pass_id, host = split_action(action)
         work = self._plan.passes[pass_id]
         name = work.id  # the planner looks estimates up by it
@@ -432,7 +440,7 @@ class Coordinator:
     def _beat(self) -> None:
         if self._clock.monotonic() - self._beaten >= BEAT_EVERY:
             self._beaten = self._clock.monotonic()
-            self._repository.store.beat(self._actor, BEAT_LIFE)
+            self._repository.store.beat(beat_name(self._run) + self._name, BEAT_LIFE)
 
     # --- helpers -----------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class Leadership:
         now = self._clock.monotonic()
         if self._own is not None and self.fence is not None and now - self._renewed < RENEW:
             return True
-        found, revision = self._repository.leader()
+        found, revision = self._repository.leader(self._run)
         if self._own is not None and self.fence == revision:
             self._write(Leader(
                 name=self._name, term=self._own.term, renewals=self._own.renewals + 1, process=self._process
@@ -80,7 +80,7 @@ class Leadership:
             return
         gone = Leader(name="", term=self._own.term)
         try:
-            self._repository.lead(gone, self.fence)
+            self._repository.lead(self._run, gone, self.fence)
         except (Conflict, StoreUnavailable):
             pass  # it has been taken over, or its lease ends by itself
         finally:
@@ -100,7 +100,7 @@ class Leadership:
             events = (self._event(f"coordinator {self._name} leads now; {old.name} is silent or gone"),)
         self.lost()
         try:
-            self.fence = self._repository.lead(record, before, self._run, *events)
+            self.fence = self._repository.lead(self._run, record, before, *events)
         except Conflict:
             return
         self._own, self._renewed, self.leader = record, self._clock.monotonic(), ""

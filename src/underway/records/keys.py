@@ -83,10 +83,6 @@ class Keys:
         return f"{self.root}machines/"
 
     @property
-    def leader(self) -> str:
-        return f"{self.root}leader"
-
-    @property
     def durations(self) -> str:
         return f"{self.root}durations"
 
@@ -145,6 +141,10 @@ class RunKeys:
     @property
     def plan_head(self) -> str:
         return f"{self.root}plan-head"
+
+    @property
+    def leader(self) -> str:
+        return f"{self.root}leader"
 
     @property
     def policy(self) -> str:

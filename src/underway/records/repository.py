@@ -75,7 +75,7 @@ class Repository:
     def current(self) -> RunRecord | None:
         """The latest run of the cluster, finished or not."""
         found, _ = self._read(self.keys.current, Current)
-        return None if found is None else self._run_record(found.run)
+        return None if found is None else self.run_record(found.run)
 
     def create_run(self, run: RunRecord, plan_envelope: bytes, *events: Event) -> None:
         """Record a new run as the cluster's current one, with its plan and its first events, in one transaction.
@@ -87,26 +87,34 @@ class Repository:
         """
         if run.cluster != self.cluster:
             raise changes.BadChange(f"run {run.id} is of cluster {run.cluster}, this is {self.cluster}")
-        here = self.keys.run(run.id)
-        beside = run.mode == "roll"
-        expect, serial = self._expect_new(here, run.id, beside)
+        here, beside = self.keys.run(run.id), run.mode == "roll"
+        self._expect_new(here, run.id, beside)
         starts = range(0, len(plan_envelope), PIECE)
         plan = PlanHead(pieces=len(starts), size=len(plan_envelope), sha256=digest(plan_envelope))
-        writes = {
-            **self._listed(run.id, beside),
-            here.record: encode(here.record, run, RunRecord),
-            here.plan_head: encode(here.plan_head, plan, PlanHead),
-            self.keys.admission: encode(
-                self.keys.admission, Admission(serial=serial, why=f"run {run.id} created"), Admission
-            ),
-        }
         try:
             for number, start in enumerate(starts):
                 self.store.commit({here.record: ABSENT}, {here.plan(number): plan_envelope[start : start + PIECE]})
-            self._commit_audited(expect, writes, run.id, events)
         except Conflict:
             self._expect_new(here, run.id, beside)  # says whose run was quicker
             raise
+        for attempt in range(ATTEMPTS):
+            expect, serial = self._expect_new(here, run.id, beside)
+            writes = {
+                **self._listed(run.id, beside),
+                here.record: encode(here.record, run, RunRecord),
+                here.plan_head: encode(here.plan_head, plan, PlanHead),
+                self.keys.admission: encode(
+                    self.keys.admission, Admission(serial=serial, why=f"run {run.id} created"), Admission
+                ),
+            }
+            try:
+                self._commit_audited(expect, writes, run.id, events)
+            except Conflict:
+                # another run that goes on granted meanwhile, or one was begun: look again, which says so if it matters
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                continue
+            return
 
     def beside(self) -> tuple[str, ...]:
         """Runs that were begun beside the current one and may go on, oldest first."""
@@ -180,7 +188,7 @@ class Repository:
         if admission is not None:
             expect[self.keys.admission] = admission
         if fence is not None:
-            expect[self.keys.leader] = fence
+            expect[self.keys.run(change.run).leader] = fence
         for attempt in range(ATTEMPTS):
             soft: dict[str, int] = {}
             out = dict(writes)
@@ -195,7 +203,7 @@ class Repository:
             try:
                 revision = self.store.commit({**expect, **soft}, out)
             except Conflict as conflict:
-                if fence is not None and conflict.key == self.keys.leader:
+                if fence is not None and conflict.key == self.keys.run(change.run).leader:
                     raise Superseded(conflict.key, conflict.expected, conflict.found) from None
                 if conflict.key in expect or attempt + 1 == ATTEMPTS:
                     raise
@@ -267,17 +275,17 @@ class Repository:
 
     # --- who leads ------------------------------------------------------------------------------------------------
 
-    def leader(self) -> tuple[Leader | None, int]:
-        """Which coordinator leads (None: none ever did), and the revision of that record."""
-        return self._read(self.keys.leader, Leader)
+    def leader(self, run: str) -> tuple[Leader | None, int]:
+        """Which coordinator leads a run (None: none ever did), and the revision of that record."""
+        return self._read(self.keys.run(run).leader, Leader)
 
-    def lead(self, leader: Leader, before: int, run: str = "", *events: Event) -> int:
+    def lead(self, run: str, leader: Leader, before: int, *events: Event) -> int:
         """Write who leads over the record of revision ``before``; the new one's revision, the fence of its writes.
 
-        ``events`` (of ``run``) tell of a change of hands; a renewal has none. Raises ``Conflict`` where another
-        was quicker.
+        ``events`` tell of a change of hands; a renewal has none. Raises ``Conflict`` where another was quicker.
         """
-        expect, writes = {self.keys.leader: before}, {self.keys.leader: encode(self.keys.leader, leader, Leader)}
+        key = self.keys.run(run).leader
+        expect, writes = {key: before}, {key: encode(key, leader, Leader)}
         return self._commit_audited(expect, writes, run, events) if events else self.store.commit(expect, writes)
 
     # --- what is remembered ---------------------------------------------------------------------------------------
@@ -328,7 +336,8 @@ class Repository:
         found, expect[self.keys.audit_head] = self._read(self.keys.audit_head, AuditHead)
         return found or audit.genesis(self.cluster)
 
-    def _run_record(self, run: str) -> RunRecord:
+    def run_record(self, run: str) -> RunRecord:
+        """How a run stands. Raises ``RecordInvalid`` where there is none of that id."""
         key = self.keys.run(run).record
         found, _ = self._read(key, RunRecord)
         if found is None:
@@ -366,7 +375,7 @@ class Repository:
 
     def _is_over(self, run: str) -> bool:
         """Whether a run has ended and no host is at work in it any more."""
-        if not self._run_record(run).ended:
+        if not self.run_record(run).ended:
             return False
         here = self.keys.run(run).actions
         found = (decode_or_none(item.key, item.value, ActionRecord) for item in self.store.list(here).items)

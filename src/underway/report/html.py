@@ -160,7 +160,7 @@ def _hash(text: str) -> str:
 def _tiles(s: Summary) -> list[Tile]:
     work = [row for row in s.hosts if row.state != "untouched"]
     ready = sum(row.state == "upgraded" for row in work)
-    moved = "rolled back" if s.mode == "rollback" else "upgraded"
+    moved = words.host_word("upgraded", s.mode)
     lasted = f"from {words.clock(s.started)}" + (f" to {words.clock(s.ended)}" if s.ended else "")
     tiles = [
         Tile("Duration", words.duration(s.duration), lasted),

@@ -16,7 +16,7 @@ from underway.core.model.policy import Policy
 from underway.core.model.state import ActionRecord, Leader, RunRecord
 from underway.core.rules import Decider
 from underway.engine.control import Control
-from underway.engine.coordinator import BEAT_NAME, Coordinator, Tick
+from underway.engine.coordinator import ACTOR, Coordinator, Tick
 from underway.engine.leadership import RENEW, Leadership
 from underway.engine.measure import HostAnswer, Measurement
 from underway.engine.mirror import Mirror
@@ -126,7 +126,7 @@ class SimCoordinator:
         """A new process: it knows nothing but what the store holds."""
         stage = self._stage
         self.frozen = False
-        stage.oracle.stopped.discard(BEAT_NAME + self._name)
+        stage.oracle.stopped.discard(ACTOR + self._name)
         self._store = FaultyStore(stage.parts.wrap(stage.judged), stage.world, self.trouble, self.freeze)
         self.executor = SimExecutor(stage.world, stage.hosts, stage.weather, stage.lines)
         self.executor.wake = self.wake
@@ -185,7 +185,7 @@ class SimCoordinator:
             self.kill(1.0)
             return
         if self.alive:
-            self._stage.oracle.stopped.add(BEAT_NAME + self._name)
+            self._stage.oracle.stopped.add(ACTOR + self._name)
 
     def kill(self, restart: float) -> None:
         """kill -9, and a new process after ``restart`` seconds."""

@@ -142,6 +142,13 @@ class Plan(Value, frozen=True, kw_only=True):
     defaults: tuple[str, ...] = ()  # the safe defaults that were taken, as sentences
     inputs: dict[str, str] = {}  # part of the input -> its digest, to find drift
     mode: Literal["upgrade", "rollback", "roll"] = "upgrade"  # rollback: hosts that finish run `source` again
+    title: str = ""  # of a roll: what is done on each host
+
+    @property
+    def way(self) -> str:
+        """From where to where, or what is rolled out, in a few words."""
+        ways = {"rollback": f"rollback to {self.source}", "roll": self.title}
+        return ways.get(self.mode, f"{self.source} to {self.target}")
 
     def pass_of(self, action: str) -> Pass:
         """The pass of an action id. Raises KeyError for an id that is not of this plan."""
