@@ -48,6 +48,7 @@ def test_the_checks_are_right_and_name_what_the_cluster_has(tmp_path: Path) -> N
     assert set(suites) == {*tempest_page.SUITES, "survey"}
     asked = suites["tempest"].tempest
     assert asked is not None and asked.workers == 1 and len(set(asked.tests["*"])) == len(asked.tests["*"])
+    assert {*tempest_page.PERSISTENT.values()} <= {*asked.tests["*"]}
     assert suites["tempest"].known["*"] == tuple(sorted(checksfile.cannot()))
     survey = suites["survey"].tempest
     assert survey is not None and survey.select == (checked.SURVEY,)
@@ -123,6 +124,27 @@ def test_what_stayed_as_it_was_is_said_once() -> None:
     assert "No test has another outcome after than before." in text
     assert "| 1 passed, 1 failed, 1 skipped | 1 passed, 1 failed, 1 skipped |" in text
     assert "**Tempest skips it: Cinder is not available** (1)" in text
+
+
+def test_what_nova_s_own_tests_ask_of_a_server_is_listed_whole_and_with_reasons() -> None:
+    pause, shelve, group = (tempest_page.PERSISTENT[name] for name in (
+        "pause, unpause", "shelve, unshelve", "security group on a rescued server"
+    ))  # fmt: skip
+    ssh = tempest_page.PERSISTENT["host name, over SSH"]
+    cases: tuple[dict[str, Any], ...] = (
+        {"id": pause, "outcome": "passed", "text": ""},
+        {"id": shelve, "outcome": "failed", "text": "500"},
+        {"id": group, "outcome": "failed", "text": "500"},
+        {"id": ssh, "outcome": "skipped", "text": "Instance validation tests are disabled."},
+    )
+    found = Checked("x", "1", 1.0, {"tempest": cases}, {})
+    told = figures(found, found, [], checksfile.cannot()) | {"made": "today", "verdicts": []}
+    text = page({"tempest": "1", "upgrade": told})
+    assert "| pause, unpause | passed |  |" in text
+    assert "| shelve, unshelve | failed |  |" in text
+    assert "| security group on a rescued server | failed | the laboratory's Neutron is a stub that makes no" in text
+    assert "| host name, over SSH | skipped | Instance validation tests are disabled. |" in text
+    assert "| basic operations | not run |  |" in text
 
 
 def test_one_reason_is_one_group_whatever_class_tempest_says_it_of() -> None:
