@@ -159,7 +159,7 @@ def test_before_a_run(terminal: Terminal) -> None:
             ("host enrol web9", 2, "there is no host 'web9' (did you mean 'web"),
             ("host enrol web1", 2, "is reached over local: 'underway enrol web1'"),
             ("host revoke web1 --reason gone", 3, "has no enrolled agent"),
-            ("host list", 0, "no host was invited yet"),
+            ("host list", 0, "no host of cluster.yaml has 'connection: agent'"),
             ("serve --listen 8440", 2, "expected HOST:PORT"),
             ("serve --listen 0.0.0.0:0", 2, "by --name what hosts reach"),
             ("serve --listen 0.0.0.0:0 --plain", 2, "plain HTTP shows credentials"),

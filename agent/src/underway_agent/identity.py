@@ -31,7 +31,7 @@ class Settings:
     ``ticket_keys``: the keys (hexadecimal) whose word cancels a leg. ``runner``: how the runner is started.
     ``vault_password_file``: what opens the vault values of plans, kept on this host only. ``mail_root``: where letters
     lie in the server of the cluster's store. ``store``: how that is reached, for a host that is to ask there and not at
-    ``url`` (fields of ``underway_agent.kv.address.Access``).
+    ``url`` (as ``store`` of cluster.yaml).
     """
 
     cluster: str

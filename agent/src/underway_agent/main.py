@@ -54,8 +54,13 @@ def _link(own: identity.Identity) -> "Callable[[], Link]":
 
     if not settings.mail_root:
         raise ValueError("store: is for clusters whose store is Consul or etcd (mail_root is empty: enrol again)")
-    access = Access(**settings.store)
+    # secrets are named as in cluster.yaml, where only files may hold them
+    access = Access(**{_without_file(name): value for name, value in settings.store.items()})
     return lambda: KvLink(open_kv(access), settings.mail_root, settings.host)
+
+
+def _without_file(name: str) -> str:
+    return name[: -len("_file")] if name.endswith("_file") else name
 
 
 def _enrol(options: argparse.Namespace, directory: Path) -> int:

@@ -16,6 +16,12 @@ from underway_agent.letters import LARGEST, LetterWrong, read_orders
 WATCH = 2.0
 """Seconds for which the store is asked to hold its answer."""
 
+LETTERS = 100.0
+"""Letters of hosts that are taken in a second; where more hosts are at work each writes less often."""
+
+SPELL = 10.0
+"""Seconds over which it is counted how many hosts write."""
+
 DOWN = 1.0
 """Seconds before a store that could not be reached is asked again."""
 
@@ -31,6 +37,8 @@ class Desk:
         self._ready = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._writers: tuple[set[str], set[str]] = (set(), set())  # of the spell before, and of this one
+        self._spell = float("-inf")
 
     def start(self) -> None:
         """Look at the mail from now on."""
@@ -83,6 +91,14 @@ class Desk:
     async def report(self, host: str, envelope: bytes) -> None:
         """Leave a host's letter for its coordinator. Raises Refused for one that no store holds, StoreError."""
         await self._leave(REPORTS + host, envelope)
+        now = asyncio.get_running_loop().time()
+        if now - self._spell > SPELL:
+            self._writers, self._spell = (self._writers[1] if now - self._spell < 2 * SPELL else set(), set()), now
+        self._writers[1].add(host)
+
+    def pace(self, least: float) -> float:
+        """Seconds that a host should wait between two letters."""
+        return max(least, max(map(len, self._writers)) / LETTERS)
 
     async def hello(self, host: str, envelope: bytes) -> None:
         """Leave what an agent said of itself. Raises as ``report``."""

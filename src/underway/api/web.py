@@ -118,7 +118,7 @@ def routes(office: Office, lifespan: Any = None) -> FastAPI:
         if not wait.isdigit() or len(wait) > 4:
             raise InputError(f"wait: expected seconds, found {wait[:20]!r}")
         letter = await office.desk.orders(host, mark, min(float(wait), LONGEST_HOLD))
-        headers = {"Underway-Pace": f"{office.pace:g}"}
+        headers = {"Underway-Pace": f"{office.desk.pace(office.pace):g}"}
         if letter is None:
             return Response(status_code=204, headers=headers)
         headers["Underway-Mark"] = str(letter.mark)
@@ -128,7 +128,7 @@ def routes(office: Office, lifespan: Any = None) -> FastAPI:
     async def report(request: Request) -> Response:
         host = await _host(office, request)
         await office.desk.report(host, await request.body())
-        return _json({}, headers={"Underway-Pace": f"{office.pace:g}"})
+        return _json({}, headers={"Underway-Pace": f"{office.desk.pace(office.pace):g}"})
 
     @app.get("/v1/plans/{digest}")
     async def plan(request: Request, digest: str) -> Response:

@@ -141,19 +141,32 @@ def host_revoke(context: Context, name: str, reason: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @pass_context
 def host_list(context: Context, as_json: bool) -> None:
-    """Show which hosts' agents are enrolled, with which keys and versions."""
+    """Show which hosts' agents are enrolled, with which keys and versions.
+
+    Also hosts of cluster.yaml that have no agent yet, and agents whose hosts are not there.
+    """
     from underway.app.agents import agents
+    from underway.app.planning import read_inputs
 
     found = agents(context.session)
+    hosts = read_inputs(context.session).cluster.hosts
+    wanted = [host.name for host in hosts.values() if host.connection == "agent"]
+    missing = [name for name in wanted if name not in {one["host"] for one in found}]
     if as_json:
-        echo_json(found)
+        known = [{**one, "wanted": one["host"] in wanted} for one in found]
+        echo_json([*known, *({"host": name, "state": "not invited", "wanted": True} for name in missing)])
         return
+    for name in missing:
+        echo(f"{name}: not invited ('underway host enrol {name}')")
     for one in found:
         said = f"agent {one['agent']}, runner {one['runner'] or 'none'}" if one["agent"] else "no word of its agent yet"
         more = one["why"] if one["state"] == "revoked" else f"{one['key']} {said}" if one["key"] else f"by {one['by']}"
-        echo(f"{one['host']}: {one['state']}, {more}")
-    if not found:
-        echo("no host was invited yet ('underway host enrol HOST')")
+        stranger = (
+            "" if one["host"] in wanted else "; not a host with 'connection: agent' of cluster.yaml: it gets no work"
+        )
+        echo(f"{one['host']}: {one['state']}, {more}{stranger}")
+    if not found and not missing:
+        echo("no host of cluster.yaml has 'connection: agent'")
 
 
 @host.command("rights")

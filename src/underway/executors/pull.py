@@ -360,7 +360,7 @@ class PullExecutor:
             host.complained = now
             words = host.trouble or "its agent has not written"
             for open_ in host.open.values():
-                self._report(open_.order, "unreachable", f"{words} (last heard {silent:.0f} s ago)")
+                self._report(open_.order, "unreachable", f"{words} (for {silent:.0f} s)")
 
     # --- helpers -----------------------------------------------------------------------------------------------
 

@@ -267,7 +267,7 @@ def test_silence_is_unreachable_and_a_word_ends_it(site: Site) -> None:
     assert executor.reports(0) == []
     site.clock.now += 2
     (silent,) = executor.reports(0)
-    assert (silent.kind, silent.text) == ("unreachable", "its agent has not written (last heard 31 s ago)")
+    assert (silent.kind, silent.text) == ("unreachable", "its agent has not written (for 31 s)")
     site.clock.now += AGAIN / 2
     assert executor.reports(0) == []
     site.clock.now += AGAIN
@@ -365,7 +365,7 @@ def test_a_letter_that_is_put_back_does_not_count(site: Site) -> None:
     site.clock.now += 2
     (said,) = executor.reports(0)
     assert (said.kind, said.text) == (
-        "unreachable", "a letter in its name does not count: it is one from before, put back (last heard 31 s ago)",
+        "unreachable", "a letter in its name does not count: it is one from before, put back (for 31 s)",
     )  # fmt: skip
 
 
