@@ -241,7 +241,7 @@ def _upgrade(told: Mapping[str, Any]) -> Iterator[str]:
     yield from [""] if told["verdicts"] else ()
     yield "### What Nova's own upgrade tests ask of a server"
     yield ""
-    yield "They ask the server that was made before the upgrade, which the fake driver forgets: here each makes its own."
+    yield "They ask the server that was made before the upgrade, which the fake driver forgets: here each has its own."
     yield ""
     yield from _persistent(told)
     yield ""

@@ -224,10 +224,31 @@ def test_the_way_back_is_open_until_something_is_restarted_for_good(tmp_path: Pa
         rollback_plan(plan, Snapshot(revision=1, run=run, actions=begun))
 
 
+def sourced(text: str) -> bool:
+    """Whether a file's head names its schema, and a source: what it is called, of which version."""
+    schema, *head = text.partition("\nservice: ")[0].splitlines()
+    said = " ".join(line.removeprefix("#").strip() for line in head)
+    named = re.search(r'"[A-Z][^"]+"|\b\w+(/\w+)+\.py\b|, section \d', said)
+    return bool(
+        schema == "# yaml-language-server: $schema=../../schemas/service.schema.json"
+        and all(line.startswith("#") for line in head)
+        and named
+        and re.search(r"\b\d+\.\d+\b", said)
+    )
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_file_names_its_schema_and_its_sources(name: str) -> None:
-    text = (HOME / f"{name}.yaml").read_text()
-    assert text.startswith("# yaml-language-server: $schema=../../schemas/service.schema.json\n# ")
+    assert sourced((HOME / f"{name}.yaml").read_text())
+
+
+def test_a_file_without_a_source_is_noticed() -> None:
+    schema = "# yaml-language-server: $schema=../../schemas/service.schema.json\n"
+    cache = "# The cache of tokens. It may be lost at any time.\n"
+    assert not sourced(f"{schema}{cache}service: memcached\n")
+    assert not sourced(f'{schema}{cache}# See the guide, "Caching".\nservice: memcached\n'), "of no version"
+    assert not sourced(f'{cache}# See the guide, "Caching", 1.6.\nservice: memcached\n'), "of no schema"
+    assert sourced(f'{schema}{cache}# See the guide, "Caching", 1.6.\nservice: memcached\n')
 
 
 def exit_codes() -> dict[str, object]:
