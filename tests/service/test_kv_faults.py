@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -374,6 +376,41 @@ def test_what_a_consul_token_does_not_allow_is_denied_by_key(tmp_path: Path) -> 
 
         ask(access_to(cluster, tmp_path), prepare)
         ask(weak, story)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_needs_no_right_but_to_its_own_keys(kind: str, tmp_path: Path) -> None:
+    """What docs/how-to/stores.md grants is enough for all that a store does, and for nothing beside it."""
+    with store_cluster(kind, tmp_path, auth=True) as cluster:
+        server, full = cluster.servers[0], access_to(cluster, tmp_path)
+        if kind == "consul":
+            policy = {"Name": "prod", "Rules": 'key_prefix "underway/prod/" { policy = "write" }'}
+            assert server.request("PUT", "/v1/acl/policy", json.dumps(policy).encode()).status == 200
+            made = server.request("PUT", "/v1/acl/token", b'{"Policies": [{"Name": "prod"}]}').json()
+            weak = dataclasses.replace(full, token=secret(tmp_path, "weak", made["SecretID"]))
+        else:
+            span = {"key": b64encode(b"underway/prod/").decode(), "range_end": b64encode(b"underway/prod0").decode()}
+            for path, wish in (
+                ("role/add", {"name": "prod"}),
+                ("role/grant", {"name": "prod", "perm": {"permType": "READWRITE", **span}}),
+                ("user/add", {"name": "prod", "password": "pass"}),
+                ("user/grant", {"user": "prod", "role": "prod"}),
+            ):
+                assert server.request("POST", f"/v3/auth/{path}", json.dumps(wish).encode()).status == 200
+            weak = dataclasses.replace(full, user="prod", password=secret(tmp_path, "weak", "pass"))
+        store = ServedStore(open_kv(weak, timeout=LONG), "underway/prod")
+        first = store.commit({}, {"a": b"1", "b": b"1"})
+        second = store.commit({"a": first, "c": 0}, {"a": b"2", "b": None})
+        assert [item.value for item in store.list("", since=first).items] == [b"2"]
+        assert len(store.list("").items) == 1 and store.watch("", first, 5.0) == second
+        store.beat("me", 30.0)
+        assert set(store.alive()) == {"me"}
+        store.close()
+        other = ServedStore(open_kv(weak, timeout=LONG), "underway/elsewhere")
+        with pytest.raises(StoreError, match=r"permission denied|does not allow") as caught:
+            other.commit({}, {"a": b"1"})
+        assert caught.value.kind == "store"
+        other.close()
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import importlib
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from underway.errors import InputError, Refused
 from underway.store.base import Store
@@ -85,6 +86,16 @@ def open_store(state: Path, cluster: str) -> Store:
         raise InputError(f"store of cluster {cluster}: {error}") from None
     store: Store = served.ServedStore(kv, f"{access.address.prefix or PREFIX}/{cluster}")
     return store
+
+
+@runtime_checkable
+class _Warns(Protocol):
+    def warnings(self) -> tuple[str, ...]: ...
+
+
+def warnings_of(store: Store) -> tuple[str, ...]:
+    """What an operator should know of the server behind a store, a sentence each; a file has none."""
+    return store.warnings() if isinstance(store, _Warns) else ()
 
 
 def _has_records(path: Path) -> bool:

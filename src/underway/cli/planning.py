@@ -28,12 +28,15 @@ def plan(context: Context, target: str, output: Path | None, old: Path | None, s
     """
     import json
 
+    from underway.app.opening import warnings_of
     from underway.app.planning import make_plan, read_inputs, sign_plan, write_plan
     from underway.core.model.base import canonical
     from underway.core.preview import tree
 
     inputs = read_inputs(context.session)
     made = make_plan(context.session, inputs, target)
+    for text in warnings_of(context.session.store):
+        echo(f"warning: {text}", error=True)
     if old is not None:
         from underway.app.planning import read_plan
         from underway.core.plandiff import compare
