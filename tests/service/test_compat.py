@@ -226,6 +226,7 @@ def begin(directory: Path, fleet_: Fleet, cluster: StoreCluster) -> None:
 RULES = {"rolling_rules": {"global": 1, "roles": {"cp": 2}}, "role_order": {"cp": "db"}}
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("compat")
 @pytest.mark.parametrize("kind", ["consul", "etcd"])
 def test_a_whole_upgrade_by_the_scripts_of_the_page(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -262,6 +263,7 @@ def test_a_whole_upgrade_by_the_scripts_of_the_page(kind: str, request: pytest.F
     assert disabled.returncode == 0 and "set config_state/enable_puppet/global to False" in disabled.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("compat-three")
 @pytest.mark.parametrize("kind", ["consul", "etcd"])
 def test_a_leader_and_a_run_are_killed_on_the_way(kind: str, tmp_path: Path) -> None:

@@ -6,78 +6,26 @@ Scripts of such hosts know exit codes of their own, so every error of these comm
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from underway.cli.compat_call import COMPLETE, FAILED, IN_PROGRESS, KEPT_OUT, Coded, ask
+from underway.cli.compat_hosts import COMMANDS
 from underway.cli.compat_store import Store, store_options
 from underway.cli.context import Context, echo, echo_json, pass_context, shown
-from underway.errors import FileProblems, InputError, UnderwayError
 
 if TYPE_CHECKING:
-    from underway.app.compat import Answer, Front, Outcome
+    from underway.app.compat import Front, Outcome
     from underway.core.compat.status import Status
-
-T = TypeVar("T")
-
-COMPLETE, FAILED, IN_PROGRESS, KEPT_OUT, NOT_KNOWN = 0, 1, 2, 9, 2
 
 EVERY = 15.0
 """Seconds between rounds, as always."""
 
-VERSION_FILE = "/etc/current_version"
-
 OLDER_NAMES = {"update_own_info": "register", "update_own_status": "result", "check_puppet": "should-upgrade"}
 """What scripts of the program that this front replaces call; others differ by '_' for '-' only."""
-
-
-class Coded(click.Command):
-    """A command whose mistakes end with the code that its callers know, and one line."""
-
-    failure = FAILED
-
-    def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
-    ) -> click.Context:
-        """See click; a wrong command line ends with ``failure``."""
-        try:
-            return super().make_context(info_name, args, parent, **extra)
-        except click.ClickException as error:
-            error.show()
-            raise click.exceptions.Exit(self.failure) from None
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """See click; whatever goes wrong ends with ``failure``."""
-        try:
-            return super().invoke(ctx)
-        except click.ClickException as error:
-            error.show()
-        except FileProblems as error:
-            for problem in error.problems:
-                echo(shown(problem), error=True)
-            echo("nothing was changed", error=True)
-        except UnderwayError as error:
-            echo(f"underway: {error}", error=True)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            echo(f"underway: {error.filename or 'operating system'}: {error.strerror or error}", error=True)
-        raise click.exceptions.Exit(self.failure)
-
-
-class Question(Coded):
-    """A host asks whether it may: a mistake means no."""
-
-    failure = KEPT_OUT
-
-
-class Unknown(Coded):
-    """A host asks what there is: a mistake means that it is not known."""
-
-    failure = NOT_KNOWN
 
 
 class Compat(click.Group):
@@ -90,7 +38,7 @@ class Compat(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest the nearest command for one that does not exist; no code of a host's question is used for that."""
+        """Suggest the nearest command for one that does not exist. A script that mistypes its question gets a no."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             from underway.core.nearest import nearest
 
@@ -113,21 +61,6 @@ def compat() -> None:
       underway compat pending-update          0 yes, 1 up to date, 2, 3 not known
       underway compat register                say what this host runs
     """
-
-
-def ask(store: Store, work: Callable[[Front], Coroutine[Any, Any, T]], inventory: dict[str, str] | None = None) -> T:
-    """Do one thing over a connection of its own."""
-
-    async def whole() -> T:
-        from underway.app.compat import Front
-
-        kv = store.open()
-        try:
-            return await work(Front(kv, store.keys, inventory))
-        finally:
-            await kv.close()
-
-    return asyncio.run(whole())
 
 
 def inventory_of(context: Context, named: bool) -> dict[str, str] | None:
@@ -345,110 +278,5 @@ def global_disable(context: Context, store: Store, noop: bool, inventory: bool |
     _show_status(outcome.status)
 
 
-# --- what scripts of hosts call ---------------------------------------------------------------------------------------
-
-
-def _here() -> str:
-    return socket.gethostname()
-
-
-def _told(answer: Answer, quiet: bool) -> None:
-    if not quiet:
-        echo(answer.text, error=answer.doubt)
-    raise click.exceptions.Exit(answer.code)
-
-
-ROLE = click.option("--role", default="", help="Its role (default: the letters before the digits of its name).")
-QUIET = click.option("--quiet", "-q", is_flag=True, help="Say nothing; the exit code is the answer.")
-LOCAL = click.option(
-    "--version-file", default=VERSION_FILE, show_default=True, type=click.Path(path_type=Path),
-    help="Where this host keeps its version.",
-)  # fmt: skip
-
-
-@compat.command("should-upgrade", cls=Question)
-@click.argument("host", default=_here)
-@ROLE
-@QUIET
-@store_options
-def should_upgrade(host: str, role: str, quiet: bool, store: Store) -> None:
-    """Ask whether HOST (default: this one) may upgrade.
-
-    Exit codes: 0 it may, 9 it may not: paused, not its turn, or no clear answer.
-    """
-    _told(ask(store, lambda front: front.should_upgrade(host, role)), quiet)
-
-
-@compat.command("pending-update", cls=Unknown)
-@click.argument("host", default=_here)
-@ROLE
-@LOCAL
-@QUIET
-@store_options
-def pending_update(host: str, role: str, version_file: Path, quiet: bool, store: Store) -> None:
-    """Ask whether there is another version for HOST.
-
-    Whether it may take it now is what should-upgrade tells.
-
-    Exit codes: 0 there is, 1 up to date, 2 not known, 3 not known and nothing is installed, 9 paused by an operator.
-    """
-    local = _local(version_file)
-    _told(ask(store, lambda front: front.pending_update(host, local, role)), quiet)
-
-
-@compat.command("current-version", cls=Coded)
-@store_options
-def current_version(store: Store) -> None:
-    """Print the version that all hosts trend to."""
-    found = ask(store, lambda front: front.current_version())
-    if not found:
-        raise InputError(f"key {store.keys.current} names no version")
-    echo(found)
-
-
-@compat.command("local-version", cls=Coded)
-@click.argument("version", required=False)
-@LOCAL
-def local_version(version: str | None, version_file: Path) -> None:
-    """Print the version of this host, or record VERSION."""
-    if version is None:
-        echo(_local(version_file))
-        return
-    from underway.app.compat import check_name, write_local
-
-    check_name(version, "version")
-    write_local(version_file, version)
-
-
-@compat.command("register", cls=Coded)
-@click.argument("host", default=_here)
-@click.option("--as", "version", default="", help="The version (default: that of the version file).")
-@LOCAL
-@store_options
-def register(host: str, version: str, version_file: Path, store: Store) -> None:
-    """Record that HOST runs its version, and no other."""
-    version = version or _local(version_file)
-    if not version:
-        raise InputError(f"{version_file}: names no version, so nothing is registered")
-    gone = ask(store, lambda front: front.register(host, version))
-    echo(f"{host} runs {version}" + (f"; deleted {', '.join(gone)}" if gone else ""))
-
-
-@compat.command("result", cls=Coded)
-@click.argument("kind", type=click.Choice(["puppet", "validation"]))
-@click.argument("code", type=click.IntRange(-1, 255))
-@click.argument("host", default=_here)
-@store_options
-def result(kind: Literal["puppet", "validation"], code: int, host: str, store: Store) -> None:
-    """Record how Puppet, or the validation, ended on HOST.
-
-    A host whose last run failed counts as out. Puppet's codes 1, 4, 6 and -1 are failures; of a validation all but 0.
-    """
-    ask(store, lambda front: front.result(kind, host, code))
-
-
-def _local(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except FileNotFoundError:
-        return ""
+for command in COMMANDS:
+    compat.add_command(command)
