@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from labkit import commands, locks, testers
+from labkit import commands, locks, testers, wheels
 from labkit.errors import LabError
 from labkit.places import places
 from labkit.shell import say
@@ -126,9 +126,10 @@ def thaw(host: str) -> None:
 @click.argument("release")
 @click.option("--constraints", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def lock(release: str, constraints: Path | None) -> None:
-    """Write the lock file of RELEASE under upstream's constraints for it, or of 'tempest', which has none."""
-    if release == testers.NAME:
-        say(f"wrote {testers.write_lock()}")
+    """Write the lock file of RELEASE under upstream's constraints for it; or of 'tempest' or 'runner' without any."""
+    alone = {testers.NAME: testers.write_lock, wheels.NAME: wheels.write_lock}
+    if release in alone:
+        say(f"wrote {alone[release]()}")
     elif constraints is None:
         raise LabError(f"expected --constraints with upstream's upper-constraints.txt for {release}, found none")
     else:

@@ -16,12 +16,10 @@ from pathlib import Path
 from labkit import groups
 from labkit.errors import LabError
 from labkit.places import Places
-from labkit.shell import run, say
+from labkit.shell import run
+from labkit.wheels import wheels
 from scenarios.transcript import Transcript
 
-WHEELS = ("ansible-core", "cryptography", "securesystemslib")
-"""What the runner wants beside itself on hosts that reach no index (docs/how-to/ssh.md)."""
-PYTHON = "3.13"  # of Debian trixie
 LONGEST = 7200.0
 """Seconds that one command may take."""
 
@@ -50,6 +48,11 @@ class Running:
         with self._news:
             self._over = True
             self._news.notify_all()
+
+    def said(self) -> str:
+        """All that it has said so far, blanks and ends of lines as one blank."""
+        with self._news:
+            return " ".join(" ".join(self._lines).split())
 
     def await_line(self, *words: str, patience: float = LONGEST) -> str:
         """The first line, said already or still to come, that has all the words.
@@ -151,20 +154,6 @@ class Operator:
 def ours(places: Places, *command: str) -> list[str]:
     """The command in a control group of the laboratory's, so that ``lab/run down`` ends it after a crash too."""
     return groups.inside(groups.group(places, groups.WORK), command)
-
-
-def wheels(places: Places) -> Path:
-    """The wheels that hosts are given; downloaded once."""
-    home = places.cache / "wheels"
-    if not (home / "complete").exists():
-        home.mkdir(parents=True, exist_ok=True)
-        say("downloading what the runner needs on the hosts")
-        run(
-            sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:",
-            "--python-version", PYTHON, "--dest", home, *WHEELS,
-        )  # fmt: skip
-        (home / "complete").touch()
-    return home
 
 
 @contextlib.contextmanager

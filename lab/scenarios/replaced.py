@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 
 from labkit import keys
+from labkit.wheels import wheels
 from scenarios.mending import loses_power
-from scenarios.operator import wheels
 from scenarios.scene import DONE, Scene, main
 
 
