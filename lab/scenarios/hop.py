@@ -18,15 +18,19 @@ from labkit.errors import LabError
 from labkit.places import Places, places
 from labkit.shell import say
 from labkit.topology import Topology
-from scenarios import judge, site, witness
+from scenarios import judge, provenance, site, witness
 from scenarios.judge import Verdict
 from scenarios.operator import Operator, operator
+from scenarios.provenance import Provenance
 from scenarios.witness import Seen
 
 
 @dataclass(frozen=True)
 class Hop:
-    """A laboratory that stands ready to be upgraded: enrolled, and planned from ``source`` to ``target``."""
+    """A laboratory that stands ready to be upgraded: enrolled, and planned from ``source`` to ``target``.
+
+    ``made``: what was there when it began.
+    """
 
     here: Places
     lab: Topology
@@ -35,6 +39,7 @@ class Hop:
     target: str
     before: Seen
     hands: Operator
+    made: Provenance
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ def ready(name: str, target: str, *, naive: bool = False, fresh: bool = True) ->
 
     ``fresh``: begin with the laboratory's snapshot, not with what is up.
     """
+    made = provenance.begun()
     here = places()
     lab, about = commands.installed(here)
     home = home_of(here, name)
@@ -71,7 +77,7 @@ def ready(name: str, target: str, *, naive: bool = False, fresh: bool = True) ->
         hands.underway("validate")
         hands.enrol()
         hands.underway("plan", "--to", target, "-o", "plan.json")
-        yield Hop(here, lab, home, about["release"], target, before, hands)
+        yield Hop(here, lab, home, about["release"], target, before, hands, made)
 
 
 def concluded(hop: Hop, *, faultless: bool = True, quick: bool = False) -> Result:

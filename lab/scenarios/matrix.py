@@ -1,7 +1,7 @@
 """Every hop between releases, drained and naive, each from a fresh installation; the table of what users noticed.
 
 It is written to ``docs/matrix.md`` and ``docs/matrix.json``, by this alone. A matrix that was interrupted goes on with
-the hops that are missing; ``--again`` begins anew.
+the hops that are missing; ``--again`` begins anew, with ``--hop`` for these hops alone.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from labkit import commands
-from labkit.errors import LabError
+from labkit.errors import LabError, Refused
 from labkit.places import PROJECT, places
 from labkit.shell import say
-from scenarios import hop
+from scenarios import hop, provenance
 from scenarios.matrix_page import MODES, Cell, Worst, page
-from scenarios.story import provenance
 
 HOPS = (("2025.1", "2025.2"), ("2025.2", "2026.1"), ("2026.1", "2026.2"), ("2025.1", "2026.1"))
 """What LAB.md's packages can be upgraded from and to; the last one is SLURP, from one such release to the next."""
@@ -29,14 +29,16 @@ DOCS = PROJECT / "docs"
 
 def measure(source: str, target: str, mode: str) -> Cell:
     """One upgrade from a fresh installation of ``source``; what is up is ended. Raises ``LabError``."""
+    made = provenance.begun()
     here = places()
     commands.down(here)
     commands.up(here, "full", source, [target])
     result = hop.upgrade(f"matrix-{source}-{target}-{mode}", target, naive=mode == "naive", fresh=False)
-    return cell(source, target, mode, result.report, [one.text for one in result.verdicts if one.good is False])
+    wrong = [one.text for one in result.verdicts if one.good is False]
+    return cell(source, target, mode, result.report, wrong, made.told())
 
 
-def cell(source: str, target: str, mode: str, report: dict[str, Any], wrong: list[str]) -> Cell:
+def cell(source: str, target: str, mode: str, report: dict[str, Any], wrong: list[str], made: str) -> Cell:
     """The part of a report that the matrix shows. ``wrong``: what the judge found not to be as promised."""
     users = [outage for outage in report["outages"] if not outage["host"]]
     # the longest for certain: one bad answer of a probe that asks every 30 s is an outage of 0 to 60 s
@@ -59,8 +61,22 @@ def cell(source: str, target: str, mode: str, report: dict[str, Any], wrong: lis
         duration=round(report["duration"]),
         server_kept=not any(text.startswith("the server made before") for text in wrong),
         wrong=[text for text in wrong if " failed, longest outage" not in text and not text.startswith("O")],
-        made=provenance(),
+        made=made,
     )
+
+
+def chosen(hops: Sequence[str]) -> list[tuple[str, str]]:
+    """The hops that are asked for as ``FROM:TO``; all where none is. Raises Refused for one that there is not."""
+    known = {f"{source}:{target}": (source, target) for source, target in HOPS}
+    for one in hops:
+        if one not in known:
+            raise Refused(f"there is no hop {one!r}: expected one of {', '.join(known)}")
+    return [known[one] for one in known if one in hops or not hops]
+
+
+def without(cells: list[Cell], hops: Sequence[tuple[str, str]]) -> list[Cell]:
+    """The cells that stay when ``hops`` are measured again."""
+    return [one for one in cells if (one.source, one.target) not in hops]
 
 
 def kept(path: Path) -> list[Cell]:
@@ -88,12 +104,13 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="measure all of it again")
     parser.add_argument("--hop", action="append", metavar="FROM:TO", help="only this hop (may be given again)")
     given = parser.parse_args()
-    path = places().top / "matrix.json"
     try:
-        cells = [] if given.again else kept(path)
-        for source, target in HOPS:
-            if given.hop and f"{source}:{target}" not in given.hop:
-                continue
+        hops = chosen(given.hop or ())
+        path = places().top / "matrix.json"
+        cells = [] if given.again and not given.hop else kept(path)
+        if given.again:
+            cells = without(cells, hops)
+        for source, target in hops:
             for mode in MODES:
                 if any((one.source, one.target, one.mode) == (source, target, mode) for one in cells):
                     say(f"{source} to {target}, {mode}: measured before; --again measures it again")

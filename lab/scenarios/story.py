@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,7 @@ def write(
     docs: bool,
 ) -> Path:
     """Write the page beside the run, and to ``docs/scenarios`` where it is asked for; the path."""
-    about = f"{stage.lab.size} laboratory, {stage.source} to {stage.target}; {provenance()}"
+    about = f"{stage.lab.size} laboratory, {stage.source} to {stage.target}; {stage.made.told()}"
     text = page(name, what, about, found, report, entries)
     path = stage.home / "story.md"
     path.write_text(text)
@@ -54,15 +51,3 @@ def page(
 def mark(one: Verdict) -> str:
     """How a list says whether something is as promised; nothing for a mere figure."""
     return "" if one.good is None else "as promised: " if one.good else "**not as promised**: "
-
-
-def provenance() -> str:
-    """When, on how many processors, with which commit."""
-    commit = subprocess.run(
-        ["git", "-C", str(PROJECT), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()  # noqa: TID251  a page says when it was made
-    return f"{day}, {os.cpu_count()} processors, commit {commit or 'unknown'}"

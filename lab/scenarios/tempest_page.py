@@ -20,7 +20,7 @@ from labkit.places import PROJECT
 from scenarios import checksfile
 from scenarios.hop import Hop
 from scenarios.judge import Verdict
-from scenarios.story import mark, provenance
+from scenarios.story import mark
 
 JSON = PROJECT / "docs/tempest.json"
 PAGE = PROJECT / "docs/tempest.md"
@@ -164,7 +164,7 @@ def write(
 ) -> None:
     """Write page and JSON beside the run, and to ``docs`` where it is asked for."""
     upgrade = figures(before, after, during, checksfile.cannot())
-    upgrade |= {"made": provenance(), "verdicts": [{"good": one.good, "text": one.text} for one in found]}
+    upgrade |= {"made": stage.made.told(), "verdicts": [{"good": one.good, "text": one.text} for one in found]}
     _keep(stage, "upgrade", upgrade, docs=docs)
 
 
@@ -172,7 +172,7 @@ def write_survey(stage: Hop, survey: Checked, *, docs: bool) -> None:
     """The same of a survey."""
     cases = survey.suites.get("survey", ())
     told = {
-        "made": provenance(),
+        "made": stage.made.told(),
         "release": survey.release,
         "seconds": survey.took,
         "counts": count(survey, "survey"),

@@ -18,7 +18,7 @@ from labkit.places import PROJECT, Places, places
 from labkit.remote import on
 from labkit.shell import say, step
 from labkit.topology import FIRST_RELEASE
-from scenarios import judge
+from scenarios import judge, provenance
 from scenarios.attribution import certificates, page, site, verdict
 from scenarios.attribution.base import Base, base
 from scenarios.attribution.fault import Fault
@@ -28,13 +28,13 @@ from scenarios.attribution.verdict import Finding
 from scenarios.hop import home_of
 from scenarios.operator import operator
 from scenarios.site import secrets
-from scenarios.story import provenance
 
 TARGET = "2026.1"
 
 
 def once(here: Places, home: Path, fault: Fault, begin: Base) -> Finding:
     """One run with one fault. Raises ``LabError`` where the fault or the report of it could not be had."""
+    made = provenance.begun()
     shutil.rmtree(home, ignore_errors=True)
     commands.restore(here, begin.snapshot)
     lab, _ = commands.current(here)
@@ -54,7 +54,7 @@ def once(here: Places, home: Path, fault: Fault, begin: Base) -> Finding:
     times = [float(word) for host in fault.timed_on for word in on(here, host, fault.clock).split()]
     if len(times) < 2:
         raise LabError(f"{fault.name}: {', '.join(fault.timed_on)} does not know when the fault began and ended")
-    return verdict.judge(fault, judge.read(home), min(times), max(times), provenance())
+    return verdict.judge(fault, judge.read(home), min(times), max(times), made.told())
 
 
 def _carry(here: Places, home: Path) -> None:

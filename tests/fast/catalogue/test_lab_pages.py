@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from labkit.errors import Refused
 from labkit.places import PROJECT
-from scenarios.matrix import cell
+from scenarios import killed, provenance
+from scenarios.matrix import HOPS, cell, chosen, without
 from scenarios.matrix_page import Cell, Worst, page, row
 from scenarios.transcript import Entry, Transcript, readable
 
@@ -55,7 +58,9 @@ def test_the_longest_outage_is_the_one_that_is_longest_for_certain() -> None:
         "requests": 100, "failed": 3, "duration": 60.2,
         "outages": [outage("boot", 30.0, 30.0), outage("token", 4.0, 0.5), outage("keystone-c1", 99.0, 2.0, host="c1")],
     }  # fmt: skip
-    found = cell("2025.1", "2025.2", "naive", report, ["3 failed, longest outage: 4.0 s", "O1 token", "c1 is wrong"])
+    found = cell(
+        "2025.1", "2025.2", "naive", report, ["3 failed, longest outage: 4.0 s", "O1 token", "c1 is wrong"], "now"
+    )
     assert found.worst is not None
     assert (found.worst.probe, found.outages, found.wrong) == ("token", 2, ["c1 is wrong"])
 
@@ -66,6 +71,58 @@ def test_the_page_in_the_documentation_is_what_its_figures_say() -> None:
         pytest.skip("NOT RUN: no matrix was measured yet ('lab/run matrix')")
     cells = msgspec.json.decode(figures.read_bytes(), type=list[Cell])
     assert (DOCS / "matrix.md").read_text() == page(cells)
+
+
+def test_hops_that_are_asked_for_again_are_the_only_ones_that_are_dropped() -> None:
+    assert chosen(()) == list(HOPS)
+    cells = [
+        a_cell(source=source, target=target, mode=mode) for source, target in HOPS for mode in ("naive", "drained")
+    ]
+    asked = chosen(["2025.2:2026.1"])
+    left = without(cells, asked)
+    assert asked == [("2025.2", "2026.1")] and len(left) == len(cells) - 2
+    assert all((one.source, one.target) != asked[0] for one in left)
+    assert without(cells, chosen(())) == []
+
+
+def test_a_hop_that_there_is_not_is_refused() -> None:
+    with pytest.raises(Refused, match=r"there is no hop '2025.1:2027.1': expected one of 2025.1:2025.2, "):
+        chosen(["2025.1:2025.2", "2025.1:2027.1"])
+
+
+def test_figures_are_of_what_was_there_when_the_run_began(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", tmp_path, "-c", "user.name=x", "-c", "user.email=x@y", *words], check=True)
+
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/one.py").write_text("1\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "one")
+    made = provenance.begun(tmp_path)
+    first = made.text.rpartition(" ")[2]
+    (tmp_path / "docs.md").write_text("beside it")
+    git("add", ".")
+    git("commit", "-q", "-m", "two")
+    assert made.told() == made.text, "what is not run may change"
+    (tmp_path / "src/one.py").write_text("2\n")
+    told = made.told()
+    assert f"commit {first} when it began (its code changed meanwhile: commit " in told and told.endswith(
+        "-dirty when it ended)"
+    )
+
+
+def test_a_step_that_ended_twice_is_counted_and_no_journal_is_no_proof(tmp_path: Path) -> None:
+    assert not killed.ended(tmp_path)
+    journals = tmp_path / ".underway/runs/r1/journals"
+    journals.mkdir(parents=True)
+    end = '{"kind": "end", "action": "control/web/c1", "step": "turn", "rc": %d}\n'
+    (journals / "c1.jsonl").write_text(
+        '{"kind": "begin", "action": "a", "step": "turn"}\n' + end % 1 + end % 0 + end % 0
+    )
+    assert killed.ended(tmp_path) == {("c1", "control/web/c1", 0, "turn"): 2}
+    source = (PROJECT / "src/underway/core/rollback.py").read_text()
+    assert f'f"{killed.NO_WAY_BACK}: ' in source, "the words by which a late rollback is known"
 
 
 def lines(*texts: str, of: int = 1) -> list[Entry]:
