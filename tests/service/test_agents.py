@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from support.fleet import EFFECTS, Fleet
+from support.kv import access_to
+from support.stores import KINDS, store_cluster
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -119,3 +121,36 @@ def test_a_host_whose_agent_is_gone_keeps_its_slot_until_it_speaks(fleet: Fleet)
     fleet.serve()
     assert coordinator.wait(600) == 0, fleet.told()
     judged(fleet)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_agents_ask_the_store_itself_while_one_of_three_servers_dies(kind: str, tmp_path: Path) -> None:
+    """The records in three servers, agents that ask these and not ``underway serve``; an agent, the coordinator and a
+    server are killed on the way."""
+    with store_cluster(kind, tmp_path, count=3) as cluster:
+        access = access_to(cluster, tmp_path)
+        store = {"url": access.url}
+        fleet = Fleet(tmp_path / "fleet", store=json.dumps({"url": access.url}))
+        try:
+            fleet.make()
+            fleet.serve()
+            for host in fleet.hosts:
+                fleet.enrol(host)
+                path = fleet.root / "agents" / host / "agent.json"
+                path.write_text(json.dumps({**json.loads(path.read_text()), "store": store}))
+            fleet.end("serve")
+            for host in fleet.hosts:
+                fleet.agent(host)
+            coordinator = fleet.upgrade()
+            fleet.wait(lambda: any(fleet.effects(host) for host in fleet.hosts))
+            cluster.leader().kill()
+            fleet.end("agent-web1", signal.SIGKILL)
+            fleet.agent("web1")
+            fleet.wait(lambda: sum(len(fleet.effects(host)) for host in fleet.hosts) >= 5)
+            fleet.end("coordinator", signal.SIGKILL)
+            coordinator = fleet.upgrade()
+            assert coordinator.wait(900) == 0, fleet.told()
+            judged(fleet)
+            assert "connected to " + kind in fleet.log("agent-web1")
+        finally:
+            fleet.close()

@@ -61,8 +61,10 @@ def free_port() -> int:
 class Fleet:
     """Make it, ``close`` it; everything that it starts is ended."""
 
-    def __init__(self, root: Path, hosts: int = 3) -> None:
+    def __init__(self, root: Path, hosts: int = 3, store: str = "") -> None:
+        """``store``: what ``cluster.yaml`` says of it, as JSON; empty: a file of the state directory."""
         self.root = root
+        self.store = store
         self.hosts = [f"web{number}" for number in range(1, hosts + 1)]
         self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -83,7 +85,7 @@ class Fleet:
         (self.root / "cluster.yaml").write_text(
             'cluster: pulled\nrelease: "1"\ndelivery: command\n'
             f"roles:\n  web: {{services: [app], limit: {max(1, len(self.hosts) - 1)}}}\nhosts:\n{hosts}"
-            "policy: {failure_budget: 5, soak: 0s}\n"
+            "policy: {failure_budget: 5, soak: 0s}\n" + (f"store: {self.store}\n" if self.store else "")
         )
         (self.root / "services" / "app.yaml").write_text(APP)
         for release, before in (("1", "0"), ("2", "1")):
