@@ -93,7 +93,7 @@ class Cloud:
         if not any(flavor["name"] == "tiny" for flavor in flavors):
             body = {"flavor": {"name": "tiny", "ram": 64, "vcpus": 1, "disk": 0, "id": "1"}}
             self.call("POST", "compute", "/v2.1/flavors", body)
-        image = self._image()
+        image = self.image("tiny")
         servers = self.call("GET", "compute", f"/v2.1/servers?name={SERVER}")["servers"]
         if not servers:
             body = {"server": {"name": SERVER, "flavorRef": "1", "imageRef": image, "networks": "none"}}
@@ -109,10 +109,11 @@ class Cloud:
                 raise LabError(f"server {SERVER} is {seen['status']}, not ACTIVE: {fault}")
             time.sleep(0.5)
 
-    def _image(self) -> str:
-        images = self.call("GET", "image", "/v2/images?name=tiny")["images"]
+    def image(self, name: str) -> str:
+        """The id of a public image of a kilobyte, made if it is not there. Raises ``LabError`` where that fails."""
+        images = self.call("GET", "image", f"/v2/images?name={name}")["images"]
         if not images:
-            body = {"name": "tiny", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
+            body = {"name": name, "disk_format": "raw", "container_format": "bare", "visibility": "public"}
             images = [self.call("POST", "image", "/v2/images", body)]
         if images[0]["status"] == "queued":
             self.call("PUT", "image", f"/v2/images/{images[0]['id']}/file", os.urandom(1024))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from configparser import ConfigParser
 from dataclasses import dataclass
@@ -42,17 +41,7 @@ def needs(cloud: Cloud, lab: Topology) -> Needs:
             flavor = {"name": name, "id": number, "ram": memory, "vcpus": 1, "disk": 1}
             cloud.call("POST", "compute", "/v2.1/flavors", {"flavor": flavor})
     version = cloud.call("GET", "compute", "/v2.1/")["version"]["version"]
-    return Needs(tuple(_image(cloud, name) for name in IMAGES), tuple(FLAVORS), str(version), len(lab.of("compute")))
-
-
-def _image(cloud: Cloud, name: str) -> str:
-    images = cloud.call("GET", "image", f"/v2/images?name={name}")["images"]
-    if not images:
-        body = {"name": name, "disk_format": "raw", "container_format": "bare", "visibility": "public"}
-        images = [cloud.call("POST", "image", "/v2/images", body)]
-    if images[0]["status"] == "queued":
-        cloud.call("PUT", "image", f"/v2/images/{images[0]['id']}/file", os.urandom(1024))
-    return str(images[0]["id"])
+    return Needs(tuple(cloud.image(name) for name in IMAGES), tuple(FLAVORS), str(version), len(lab.of("compute")))
 
 
 def settings(needs: Needs, password: str, workspace: Path) -> dict[str, dict[str, object]]:
