@@ -10,10 +10,6 @@ import msgspec
 MODES = ("naive", "drained")
 
 HEAD = """\
----
-orphan: true
----
-
 # What users notice: naive and drained
 
 `lab/run matrix` upgrades the laboratory ({doc}`how-to/lab`) by each hop twice, each time from a fresh installation:
