@@ -192,9 +192,6 @@ def _keep(stage: Hop, part: str, told: dict[str, Any], *, docs: bool) -> None:
 
 
 INTRODUCTION = """\
----
-orphan: true
----
 # Tempest before and after an upgrade
 
 Tempest {version}, in the laboratory ({{doc}}`how-to/lab`), whose Nova has the fake driver and whose Neutron is a stub.
