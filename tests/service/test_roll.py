@@ -195,7 +195,7 @@ def test_noop_starts_nothing(site: Site) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "give --command or --playbook"),
+        ((), "give one of --command, --playbook and --action"),
         (("--command", "x", "--where", "rol == 'web'"), "unknown name 'rol' at character 1 (did you mean 'role'?)"),
         (("--command", "x", "--where", "host.strip()"), "is more than a comparison"),
         (("--command", "x", "--where", "host <"), "not an expression"),

@@ -13,7 +13,7 @@ from underway.core.model.plan import Plan
 from underway.core.model.policy import Policy
 from underway.core.model.service import Catalogue
 from underway.core.nearest import nearest
-from underway.core.rolls import Work, roll_plan
+from underway.core.rolls import Work, own_work, roll_plan
 from underway.errors import InputError
 from underway.render.seal import seal
 
@@ -27,10 +27,10 @@ def command_work(command: str, *, drained: tuple[str, ...], idempotent: bool, ti
         raise InputError("--command: expected one line of text")
     short = command if len(command) <= TITLE else command[: TITLE - 1] + "…"
     task = {"name": "Run the command", "ansible.builtin.shell": "{{ roll_command }}"}
-    return Work(
-        title=f"command {short}",
-        step="run the command",
-        tasks=(task,),
+    return own_work(
+        f"command {short}",
+        "run the command",
+        (task,),
         settings={"roll_command": command},
         drained=drained,
         idempotent=idempotent,
@@ -41,12 +41,12 @@ def command_work(command: str, *, drained: tuple[str, ...], idempotent: bool, ti
 def playbook_work(path: Path, *, drained: tuple[str, ...], idempotent: bool, timeout: float) -> Work:
     """The one play of a playbook. Raises FileProblems."""
     found = load_playbook(path)
-    return Work(
-        title=f"playbook {found.name}",
-        step="do the playbook's tasks",
-        tasks=found.tasks,
+    return own_work(
+        f"playbook {found.name}",
+        "do the playbook's tasks",
+        found.tasks,
         handlers=found.handlers,
-        vars=found.vars,
+        variables=found.vars,
         drained=drained,
         idempotent=idempotent,
         timeout=timeout,

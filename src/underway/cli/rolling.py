@@ -19,6 +19,7 @@ from underway.errors import UsageError
     type=click.Path(dir_okay=False, path_type=Path),
     help="A playbook of one play; its own 'hosts' is not looked at.",
 )
+@click.option("--action", metavar="NAME", default="", help="Something that a service declares: restart-keystone, say.")
 @click.option("--role", "roles", metavar="R", multiple=True, help="Only hosts of this role (may be given again).")
 @click.option("--where", metavar="EXPR", default="", help="Only hosts for which it holds: \"domain == 'rack-a'\".")
 @click.option(
@@ -41,6 +42,7 @@ def roll(
     context: Context,
     command: str,
     playbook: Path | None,
+    action: str,
     roles: tuple[str, ...],
     where: str,
     policy: Path | None,
@@ -66,14 +68,17 @@ def roll(
     from underway.config.playbooks import load_policy
     from underway.core.choice import choose
     from underway.core.preview import tree
+    from underway.core.rolls import action_work
 
-    if bool(command) == bool(playbook):
-        raise UsageError("give --command or --playbook: what is to be done on each host")
+    if [bool(command), bool(playbook), bool(action)].count(True) != 1:
+        raise UsageError("give one of --command, --playbook and --action: what is to be done on each host")
     session = context.session
     inputs = read_inputs(session)
     rules = load_policy(policy) if policy is not None else None
     drained = rolling.drained_services(inputs.cluster, inputs.catalogue, drain)
-    if playbook is not None:
+    if action:
+        work = action_work(inputs.catalogue, action, drained)
+    elif playbook is not None:
         work = rolling.playbook_work(playbook, drained=drained, idempotent=idempotent, timeout=timeout)
     else:
         work = rolling.command_work(command, drained=drained, idempotent=idempotent, timeout=timeout)

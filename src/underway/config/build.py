@@ -15,6 +15,7 @@ from underway.config.documents import (
     ReleaseFile,
     RoleFile,
     ServiceFile,
+    StepFile,
 )
 from underway.config.located import Document
 from underway.config.names import Wrong
@@ -24,7 +25,7 @@ from underway.config.words import shown
 from underway.core.model.base import digest
 from underway.core.model.cluster import Cluster, Group, Host, Probe, Role
 from underway.core.model.policy import Policy
-from underway.core.model.service import Catalogue, Phase, PhaseSpec, Release, ReleaseCheck, Service, Step
+from underway.core.model.service import ActionSpec, Catalogue, Phase, PhaseSpec, Release, ReleaseCheck, Service, Step
 from underway.core.names import slug
 from underway.errors import Problem
 
@@ -45,13 +46,22 @@ def build_service(written: ServiceFile) -> Service:
         gate=written.gate,
         logs=tuple(written.logs),
         version=tuple(written.version),
+        actions={
+            name: ActionSpec(steps=_steps(written.service, "upgrade", f"action-{name}", what.steps), drain=what.drain)
+            for name, what in written.actions.items()
+        },
     )
 
 
 def _phase(service: str, phase: Phase, written: PhaseFile) -> PhaseSpec:
-    steps = tuple(
+    steps = _steps(service, phase, phase, written.steps)
+    return PhaseSpec(steps=steps, once=written.once, on=written.on, restarts=written.restarts)
+
+
+def _steps(service: str, phase: Phase, part: str, written: Sequence[StepFile]) -> tuple[Step, ...]:
+    return tuple(
         Step(
-            id=f"{service}.{phase}.{slug(step.step)}",
+            id=f"{service}.{part}.{slug(step.step)}",
             name=step.step,
             service=service,
             phase=phase,
@@ -61,9 +71,8 @@ def _phase(service: str, phase: Phase, written: PhaseFile) -> PhaseSpec:
             check=step.check,
             timeout=step.timeout,
         )
-        for step in written.steps
+        for step in written
     )
-    return PhaseSpec(steps=steps, once=written.once, on=written.on, restarts=written.restarts)
 
 
 def build_release(written: ReleaseFile) -> Release:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from underway.config import names
 from underway.config.crosscheck import Known, Loc, duplicates, unknown
-from underway.config.documents import PhaseFile, ReleaseFile, ServiceFile
+from underway.config.documents import ReleaseFile, ServiceFile, StepFile
 from underway.config.graph import cycles
 from underway.config.located import Document
 from underway.config.secrets import variables
@@ -34,7 +34,9 @@ def check_service(doc: Document, service: ServiceFile, known: Known) -> Iterator
         if spec.restarts and (phase != "finalize" or spec.once or spec.on):
             message = "'restarts' is for a finalize phase on each host itself"
             yield doc.problem(("phases", phase, "restarts"), "restarts", message, "leave it out")
-        yield from _steps(doc, ("phases", phase), spec, handlers)
+        yield from _steps(doc, ("phases", phase), spec.steps, handlers)
+    for action, what in service.actions.items():
+        yield from _steps(doc, ("actions", action), what.steps, handlers)
 
 
 def _handler_names(service: ServiceFile) -> Iterator[str]:
@@ -60,9 +62,9 @@ def _handlers(doc: Document, service: ServiceFile, handlers: set[str]) -> Iterat
             yield doc.problem(("handlers", index, "name"), "duplicate", message, "rename one")
 
 
-def _steps(doc: Document, at: Loc, spec: PhaseFile, handlers: set[str]) -> Iterator[Problem]:
+def _steps(doc: Document, at: Loc, steps: Sequence[StepFile], handlers: set[str]) -> Iterator[Problem]:
     seen: dict[str, int] = {}
-    for index, step in enumerate(spec.steps):
+    for index, step in enumerate(steps):
         where: Loc = (*at, "steps", index)
         if not any(letter.isascii() and letter.isalnum() for letter in step.step):
             message = f"step {shown(step.step)} has no letter a-z and no digit"

@@ -242,6 +242,13 @@ class PhaseFile(Fragment):
         }
 
 
+class ActionFile(Fragment):
+    """Something that can be rolled out for a service at any time ('underway roll --action'), a restart say."""
+
+    drain: bool = Field(default=True, description="Take the service from its balancer meanwhile, where it has a drain.")
+    steps: list[StepFile] = Field(min_length=1, description="The steps, in order.")
+
+
 class ServiceFile(Fragment):
     """One composable piece of the catalogue: phases of tasks, what it needs, its checks."""
 
@@ -269,6 +276,9 @@ class ServiceFile(Fragment):
         default={}, description="Asked of every host of the service, by name."
     )
     phases: dict[Phase, PhaseFile] = Field(default={}, description="The phases of its upgrade.")
+    actions: dict[ProbeName, ActionFile] = Field(
+        default={}, description="What can be rolled out for it at any time, by a name that no other service has."
+    )
 
 
 class CheckFile(Fragment):

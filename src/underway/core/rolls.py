@@ -1,47 +1,88 @@
 """Any work on any hosts under the rules of an upgrade: a slot each, with gate, budget, order and resume. Pure.
 
 A roll is a plan like any other (mode ``roll``), made by the planner from a catalogue in which every service keeps its
-gate and, where it is taken away, its drain, and a service of its own does the work (SEMANTICS D24). It changes no
-host's release, is possible at any time beside an upgrade, and shares its slots.
+gate and, where it is taken away, its drain, and one service does the work: one of the catalogue its action, else one of
+the roll's own (SEMANTICS D24). It changes no host's release, is possible at any time beside an upgrade, and shares its
+slots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from underway.core.model.base import replace
-from underway.core.model.cluster import Cluster
+from underway.core.model.cluster import Cluster, Role
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Policy
 from underway.core.model.service import Catalogue, PhaseSpec, Release, Service, Step, Task
 from underway.core.model.state import HostRecord
-from underway.core.names import slug
+from underway.core.names import ordered, slug
+from underway.core.nearest import nearest
 from underway.core.planner import build_plan
 from underway.errors import InputError, Refused
 
 SERVICE = "roll"
-"""The service that does the work, in the plan and in its playbooks."""
+"""The service that does a command or a playbook, in the plan and in its playbooks."""
 
 _TARGET = "rolled"  # a release that no cluster has: hosts that are not chosen are said to run it
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done on each host. ``title`` says it, and ``step`` names it in few words without braces; ``drained``: services taken from their balancer meanwhile.
+    """What is done on each host. ``title`` says it in a few words; ``worker`` is the service that does it.
 
-    ``settings`` are values for the tasks that are never templates (a command as it was typed, say).
+    ``drained``: services taken from their balancer meanwhile. ``settings`` are values for the tasks that are never
+    templates (a command as it was typed, say).
     """
 
     title: str
-    step: str
-    tasks: tuple[Task, ...]
-    handlers: tuple[Task, ...] = ()
-    vars: Mapping[str, object] = field(default_factory=dict)
-    settings: Mapping[str, object] = field(default_factory=dict)
+    worker: Service
     drained: tuple[str, ...] = ()
-    idempotent: bool = False
-    timeout: float = 3600.0
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def own_work(
+    title: str,
+    step: str,
+    tasks: tuple[Task, ...],
+    *,
+    handlers: tuple[Task, ...] = (),
+    variables: Mapping[str, object] | None = None,
+    settings: Mapping[str, object] | None = None,
+    drained: tuple[str, ...] = (),
+    idempotent: bool = False,
+    timeout: float = 3600.0,
+) -> Work:
+    """Tasks that belong to no service, as one step called ``step`` (its name is a template's: no braces)."""
+    done = Step(
+        id=f"{SERVICE}.upgrade.{slug(step)}", name=step, service=SERVICE, phase="upgrade", tasks=tasks,
+        idempotent=idempotent, timeout=timeout,
+    )  # fmt: skip
+    phases = {"upgrade": PhaseSpec(steps=(done,))}
+    worker = Service(name=SERVICE, plane="data", phases=phases, handlers=handlers, vars=dict(variables or {}))
+    return Work(title, worker, drained, settings or {})
+
+
+def action_work(catalogue: Catalogue, name: str, drained: tuple[str, ...] = ()) -> Work:
+    """An action that a service declares. Raises ``InputError`` for a name that none has, or several."""
+    found = [service for service in catalogue.services.values() if name in service.actions]
+    if not found:
+        known = ordered({one for service in catalogue.services.values() for one in service.actions})
+        told = f"there are {', '.join(known)}" if known else "no service has any"
+        raise InputError(f"--action {name}: there is no such action{nearest(name, known)} ({told})")
+    if len(found) > 1:
+        raise InputError(
+            f"--action {name}: services {', '.join(one.name for one in found)} have one: rename all but one"
+        )
+    [service] = found
+    action = service.actions[name]
+    worker = _kept(service, action.drain or service.name in drained)
+    worker = replace(
+        worker, phases={**worker.phases, "upgrade": PhaseSpec(steps=action.steps)}, handlers=service.handlers
+    )
+    return Work(f"action {name}", worker, drained)
 
 
 def roll_plan(
@@ -49,23 +90,26 @@ def roll_plan(
 ) -> Plan:
     """The plan that does ``work`` on ``hosts``; not sealed yet. ``policy``: instead of the cluster's.
 
-    Raises ``InputError`` where no host is chosen, and ``Refused`` as the planner does.
+    Hosts that do not run the service of an action are left alone. Raises ``InputError`` where no host is left, and
+    ``Refused`` as the planner does.
     """
+    own = work.worker.name == SERVICE
+    if own and SERVICE in catalogue.services:
+        raise Refused(f"the catalogue has a service called {SERVICE!r}, the name of what is rolled out: rename it")
+    hosts = [name for name in hosts if own or work.worker.name in cluster.roles[cluster.hosts[name].role].services]
     if not hosts:
         raise InputError("no host is chosen: nothing to do (look at --role and --where)")
-    if SERVICE in catalogue.services:
-        raise Refused(
-            f"the catalogue has a service called {SERVICE!r}: rename it, its name is that of what is rolled out"
-        )
     chosen = {cluster.hosts[host].role for host in hosts}
     roles = {
-        name: replace(role, services=(*role.services, SERVICE), after=tuple(one for one in role.after if one in chosen))
-        if name in chosen
-        else replace(role, after=())
+        name: replace(
+            role,
+            services=(*role.services, SERVICE) if own and name in chosen else role.services,
+            after=tuple(one for one in role.after if name in chosen and one in chosen),
+        )
         for name, role in cluster.roles.items()
     }
     services = {name: _kept(service, name in work.drained) for name, service in catalogue.services.items()}
-    services[SERVICE] = _worker(work)
+    services[work.worker.name] = work.worker
     release = Release(
         name=_TARGET,
         supports=tuple({cluster.release, *(host.release for host in cluster.hosts.values())} - {""}),
@@ -82,31 +126,20 @@ def roll_plan(
     return replace(
         plan, mode="roll", title=work.title, source=cluster.release, target=cluster.release, warnings=(), defaults=(),
         rollback={}, needs=needs, settings={**plan.settings, **work.settings},
+        service_vars=_variables(roles, services),
+        release_vars=catalogue.releases[cluster.release].vars if cluster.release in catalogue.releases else {},
         stages=tuple(replace(stage, why="host by host, one slot after another") for stage in plan.stages),
         losses=tuple(loss for loss in plan.losses if loss.service != SERVICE),
     )  # fmt: skip
 
 
+def _variables(roles: Mapping[str, Role], services: Mapping[str, Service]) -> dict[str, dict[str, Any]]:
+    """Those of every service that runs anywhere: the tasks of one may use what another one defines."""
+    used = {name for role in roles.values() for name in role.services}
+    return {name: service.vars for name, service in services.items() if name in used and service.vars}
+
+
 def _kept(service: Service, drained: bool) -> Service:
     """A service as far as a roll has to do with it: its gate, and its drain where it is taken away."""
     phases = {name: spec for name, spec in service.phases.items() if drained and name in ("drain", "undrain")}
-    return replace(service, plane="data", needs=(), after=(), phases=phases, handlers=(), probes={})
-
-
-def _worker(work: Work) -> Service:
-    step = Step(
-        id=f"{SERVICE}.upgrade.{slug(work.step) or SERVICE}",
-        name=work.step,
-        service=SERVICE,
-        phase="upgrade",
-        tasks=work.tasks,
-        idempotent=work.idempotent,
-        timeout=work.timeout,
-    )
-    return Service(
-        name=SERVICE,
-        plane="data",
-        phases={"upgrade": PhaseSpec(steps=(step,))},
-        handlers=work.handlers,
-        vars=dict(work.vars),
-    )
+    return replace(service, plane="data", needs=(), after=(), phases=phases, handlers=(), probes={}, actions={})

@@ -85,6 +85,7 @@ PLACES: dict[type[Fragment], str] = {
     documents.ServiceFile: "## services/*.yaml",
     documents.PhaseFile: "### Phases and steps",
     documents.StepFile: "### Phases and steps",
+    documents.ActionFile: "### Phases and steps",
     documents.ReleaseFile: "## releases/*.yaml",
     documents.CheckFile: "## releases/*.yaml",
 }

@@ -60,6 +60,13 @@ class PhaseSpec(Value, frozen=True, kw_only=True):
     restarts: bool = False
 
 
+class ActionSpec(Value, frozen=True, kw_only=True):
+    """What can be rolled out for a service at any time; ``drain``: it leaves its balancer meanwhile, where it can."""
+
+    steps: tuple[Step, ...]
+    drain: bool = True
+
+
 class Service(Value, frozen=True, kw_only=True):
     """One composable piece of the catalogue.
 
@@ -82,6 +89,7 @@ class Service(Value, frozen=True, kw_only=True):
     vars: dict[str, Any] = {}
     logs: tuple[str, ...] = ()  # paths on a host, with * for any letters and {variable}, or journal:UNIT
     version: tuple[str, ...] = ()  # program and arguments that print the version that is there
+    actions: dict[str, ActionSpec] = {}
     gate: Task | None = None  # one Ansible task; the host is healthy when it succeeds. None: `verify` is the gate
 
     @property
