@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ HEADER = 16 * 1024
 
 GRACE = 3
 """Seconds that questions which are held get when the server ends: without an end they would keep it alive."""
+
+
+TLS_BUFFER = 32 * 1024
+"""Bytes that each connection keeps for what comes in: asyncio's own 256 KiB would be 2.6 GB for 10,000 waiting hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ def serve(office: Office, listen: Listen, began: Callable[[int], None]) -> None:
             " (leave --plain out, or listen on 127.0.0.1)"
         )
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what went wrong is told by us, in one line
+    sslproto.SSLProtocol.max_size = TLS_BUFFER
     certificates = listen.certificates
     config = uvicorn.Config(
         application(office, lifespan=_lifespan(office)),
