@@ -161,6 +161,11 @@ def test_it_is_upgraded_to_the_end_while_its_coordinator_is_killed(
     assert lab("status").count(" active 2026.1") == 3
 
 
+def test_a_restart_is_rolled_out_and_nobody_notices(small: str, record_property: Callable[[str, object], None]) -> None:
+    said = lab("scenario", "restarted", "--as-it-is")
+    record_property("figures", next(line for line in said.splitlines() if "hosts done in" in line))
+
+
 def test_down_after_a_kill_leaves_nothing_and_takes_nothing_else(small: str) -> None:
     bystander = subprocess.Popen(["sleep", "600"])
     began = subprocess.Popen(
