@@ -32,7 +32,7 @@ GRACE = 3
 
 
 TLS_BUFFER = 32 * 1024
-"""Bytes that each connection keeps for what comes in: asyncio's own 256 KiB would be 2.6 GB for 10,000 waiting hosts."""
+"""Bytes that each connection keeps for what comes in: asyncio's own 256 KiB would be 2.6 GB for 10,000 hosts."""
 
 
 @dataclass(frozen=True, slots=True)
