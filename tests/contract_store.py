@@ -32,15 +32,16 @@ from underway.store.base import ABSENT, MAX_KEYS, MAX_VALUE, Store
 @dataclass(frozen=True)
 class Place:
     """Where one store is. ``open`` gives a handle; ``child`` is Python source that binds ``store`` to a handle in
-    another process ("": the store cannot be shared between processes). ``durable``: contents outlive all handles."""
+    another process (for ``LASTING``)."""
 
     open: Callable[[], Store]
     child: str = ""
-    durable: bool = False
 
 
 Check = Callable[[Place], None]
 CHECKS: list[Check] = []
+LASTING: list[Check] = []
+"""Those for stores that outlive a process; a store in memory does not, by design."""
 
 
 def name_of(check: Check) -> str:
@@ -49,6 +50,11 @@ def name_of(check: Check) -> str:
 
 def check(function: Check) -> Check:
     CHECKS.append(function)
+    return function
+
+
+def lasting(function: Check) -> Check:
+    LASTING.append(function)
     return function
 
 
@@ -381,10 +387,8 @@ def a_closed_store_says_so(place: Place) -> None:
             call()
 
 
-@check
+@lasting
 def contents_outlive_all_handles(place: Place) -> None:
-    if not place.durable:
-        pytest.skip("this back-end keeps nothing, by design")
     store = place.open()
     first = store.commit({}, {"a": b"1", "b": b"1"})
     second = store.commit({"a": first}, {"a": None})
@@ -421,10 +425,8 @@ def threads_lose_no_update(place: Place) -> None:
     assert own.list("").revision >= 100
 
 
-@check
+@lasting
 def processes_lose_no_update(place: Place) -> None:
-    if not place.child:
-        pytest.skip("this back-end is not shared between processes, by design")
     store = place.open()
     source = (
         f"import sys; sys.path[:0] = {sys.path!r}\n{place.child}\nfrom contract_store import add; add(store, 'n', 50)"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 
-from contract_store import CHECKS, Check, Place, model_machine, name_of
+from contract_store import CHECKS, LASTING, Check, Place, model_machine, name_of
 from support.kv import access_to
 from support.stores import StoreCluster, store_cluster
 from underway.store.base import Store
@@ -63,12 +63,12 @@ def new_place(cluster: StoreCluster, tmp_path: Path) -> Iterator[Open]:
                 "from underway_agent.kv.opening import open_kv\n"
                 f"store = ServedStore(open_kv({access_to(cluster, tmp_path)!r}, timeout=60.0), {root!r})"
             )
-            return Place(open=connect, child=child, durable=True)
+            return Place(open=connect, child=child)
 
         yield make
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+@pytest.mark.parametrize("check", [*CHECKS, *LASTING], ids=name_of)
 def test_contract(check: Check, new_place: Open) -> None:
     check(new_place())
 

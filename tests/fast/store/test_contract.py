@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contract_store import CHECKS, Check, Place, model_machine, name_of
+from contract_store import CHECKS, LASTING, Check, Place, model_machine, name_of
 from underway.errors import Conflict
 from underway.store.base import ABSENT, Item, Listing, Store
 from underway.store.memory import MemoryStore
@@ -37,7 +37,7 @@ def sqlite_place(home: Path, stack: ExitStack) -> Place:
         return store
 
     child = f"from underway.store.sqlite import SqliteStore; store = SqliteStore({str(home / 'state.db')!r}, {LEAN})"
-    return Place(open=connect, child=child, durable=True)
+    return Place(open=connect, child=child)
 
 
 def served_place(stack: ExitStack) -> Place:
@@ -64,6 +64,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 @pytest.mark.parametrize("check", CHECKS, ids=name_of)
 def test_contract(check: Check, place: Place) -> None:
     check(place)
+
+
+@pytest.mark.parametrize("check", LASTING, ids=name_of)
+def test_what_outlives_a_process(check: Check, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        check(sqlite_place(tmp_path, stack))
 
 
 def fresh_sqlite_place() -> Place:
@@ -177,6 +183,4 @@ def test_a_broken_store_does_not_pass(kind: type[MemoryStore]) -> None:
         return False
 
     slow = {"watch_wakes_by_another_handle"} if kind is not DeletesQuietly else set()
-    checks = [check for check in CHECKS if check.__name__ not in slow and "processes" not in check.__name__]
-    kept = [check for check in checks if check.__name__ != "contents_outlive_all_handles"]
-    assert not all(passes(check) for check in kept)
+    assert not all(passes(check) for check in CHECKS if name_of(check) not in slow)
