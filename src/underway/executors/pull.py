@@ -297,9 +297,12 @@ class PullExecutor:
         """Raise LetterWrong for a letter of another host, or one that was written before one that was read."""
         if (report.cluster, report.host) != (self._cluster, name):
             raise LetterWrong(f"it is of host {report.host[:80]!r} of cluster {report.cluster[:80]!r}")
-        left_behind = report.boot != host.boot and report.boot in host.boots
-        if left_behind or report.uptime <= host.boots.get(report.boot, -1.0):
+        if report.uptime <= host.boots.get(report.boot, -1.0):
             raise LetterWrong("it is one from before, put back")
+        if report.boot != host.boot and report.boot in host.boots:
+            raise LetterWrong(
+                "two machines write in its name (a copy of it, with its key?), or one from before was put back"
+            )
         host.boots[report.boot], host.boot = report.uptime, report.boot
 
     def _take(self, name: str, host: _Host, report: Reported, fresh: list[HostLine]) -> None:

@@ -369,6 +369,16 @@ def test_a_letter_that_is_put_back_does_not_count(site: Site) -> None:
     )  # fmt: skip
 
 
+def test_a_copy_of_a_machine_is_told(site: Site) -> None:
+    """A cloned disk has the host's key, and another boot: two that write in turns are no reboot."""
+    executor, _ = followed(site)
+    for boot in ("b1", "b2"):
+        site.write("web1", boot=boot)
+        assert executor.reports(0) == []
+    site.write("web1", boot="b1")
+    assert "two machines write in its name" in trouble(site, executor)
+
+
 def test_a_letter_of_a_boot_before_does_not_count(site: Site) -> None:
     executor, done = followed(site)
     old = site.letter("web1", done, boot="b1", uptime=9000.0)
