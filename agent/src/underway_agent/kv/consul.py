@@ -26,7 +26,7 @@ from underway_agent.kv.base import (
     check_size,
     parts_of,
 )
-from underway_agent.kv.http import Answer, Servers
+from underway_agent.kv.http import Answer, Servers, one_line
 
 TTL_MIN = 10.0
 """Seconds that a session lives at least (``session_ttl_min``)."""
@@ -63,7 +63,7 @@ class ConsulKv:
             for error in errors:
                 place, what = int(error["OpIndex"]), str(error["What"])
                 if place >= len(names) or (there[names[place]] and _MISSING not in what):
-                    raise KvRefused(f"consul: {answer.url}: {what}")
+                    raise KvRefused(f"consul: {answer.url}: {one_line(what)}")
                 there[names[place]] = not there[names[place]]
             if len(ops) == 1 and not there[names[0]]:
                 return KvView((), ABSENT, answer.time)
@@ -99,7 +99,7 @@ class ConsulKv:
         errors = document.get("Errors") or []
         for error in errors:
             if int(error["OpIndex"]) not in fallible:
-                raise KvRefused(f"consul: {answer.url}: {error['What']}")
+                raise KvRefused(f"consul: {answer.url}: {one_line(error['What'])}")
         if errors:
             return None
         written = [one["KV"] for one in document.get("Results") or []]

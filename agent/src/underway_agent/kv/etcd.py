@@ -28,7 +28,7 @@ from underway_agent.kv.base import (
     check_size,
     parts_of,
 )
-from underway_agent.kv.http import Answer, Servers
+from underway_agent.kv.http import Answer, Servers, one_line
 
 FIXED = {(3, 5): 28, (3, 6): 9}
 """Per minor release the patch from which a rights bypass and lost or doubled watch events are mended."""
@@ -182,7 +182,7 @@ class EtcdKv:
         if not isinstance(document, dict):
             raise KvUnavailable(f"etcd: {answer.url}: an answer that is not etcd's: {answer.text()}")
         code = document.get("code", 0)
-        message = str(document.get("message") or document.get("error"))
+        message = one_line(str(document.get("message") or document.get("error")))
         told = f"etcd: {answer.url}: {message}"
         if code in (_DENIED, _UNAUTHENTICATED) or any(words in message for words in _WRONG_LOGIN):
             raise KvDenied(told + (f" (user {self._user})" if self._user else " (no user was given)"))

@@ -38,7 +38,7 @@ if hasattr(aiohttp, "ConnectionTimeoutError"):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said. ``url`` is its base URL; ``time`` its clock, seconds since the epoch (0: it did not say)."""
+    """What a server said. ``url`` is its base URL."""
 
     url: str
     status: int
@@ -47,16 +47,15 @@ class Answer:
 
     @property
     def time(self) -> float:
-        """The server's clock: to a second, and always behind."""
+        """The server's clock, seconds since the epoch: to a second, and always behind; ours where it does not say."""
         try:
             return parsedate_to_datetime(self.headers.get("Date", "")).timestamp()
         except (TypeError, ValueError, IndexError):
-            return 0.0
+            return time.time()  # noqa: TID251 (of a proxy that drops Date, better than none)
 
     def text(self) -> str:
         """The beginning of the body as one printable line."""
-        words = self.body[:300].decode("utf-8", "replace").split()
-        return "".join(letter if letter.isprintable() else "?" for letter in " ".join(words)) or f"HTTP {self.status}"
+        return one_line(self.body[:300].decode("utf-8", "replace")) or f"HTTP {self.status}"
 
 
 class Servers:
@@ -186,6 +185,11 @@ class Servers:
             method, url + path, data=body, headers=headers, timeout=limits, allow_redirects=False
         ) as found:
             return Answer(url, found.status, found.headers, await found.read())
+
+
+def one_line(text: str) -> str:
+    """A server's words, fit for a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text[:300].split()))
 
 
 def _is_tls(error: BaseException) -> bool:
