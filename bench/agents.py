@@ -81,7 +81,11 @@ class Player:
         lines = [{**where, "seq": number, "kind": "task", "text": "x" * 80} for number in range(1, many + 1)]
         standing = letters.Standing(run, action, leg, token, kind)
         said = letters.Reported("pulled", self.host, "b", time.monotonic(), lines=lines, standings=(standing,))
-        await self.link.report(dsse.sign(self.key, letters.REPORT_TYPE, letters.write_report(said)))
+        while True:
+            try:
+                return await self.link.report(dsse.sign(self.key, letters.REPORT_TYPE, letters.write_report(said)))
+            except LinkDown:
+                await asyncio.sleep(random.uniform(0.0, 2.0))
 
 
 def play(root: Path, url: str, hosts: list[str]) -> None:
@@ -127,7 +131,7 @@ def measure(count: int, slots: int, root: Path) -> None:
         server = fleet.processes["serve"].pid
         command = [sys.executable, __file__, "--play", str(root), "--url", fleet.url, "--hosts", str(count)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as player:
-            time.sleep(15.0 + count / 100)
+            time.sleep(15.0 + count / 50)
             before = cpu(server)
             time.sleep(IDLE)
             idle = (cpu(server) - before) / IDLE
@@ -163,7 +167,7 @@ def upgrade(session: Session, hosts: list[str], slots: int, server: int) -> str:
         submit()
     while done < len(hosts):
         for report in executor.reports(1.0):
-            assert report.kind in ("accepted", "progress", "finished", "busy"), report
+            assert report.kind in ("accepted", "progress", "finished", "busy", "unreachable"), report
             if report.kind == "finished":
                 done += 1
                 if waiting:
