@@ -118,6 +118,24 @@ def test_consul_may_have_done_it_so_it_is_not_asked_again(consul: Scripted, answ
     assert consul.ask(read)  # a read is
 
 
+def test_after_a_failure_another_server_is_asked_first(consul: Scripted) -> None:
+    ill = Scripted("consul")
+    ill.script = [(500, b"rpc error making call: EOF")] * 9
+    both = Access(ill.access.url + "," + consul.access.url.partition("://")[2])
+
+    async def story() -> None:
+        kv = open_kv(both, timeout=30.0)
+        with pytest.raises(KvUnavailable):
+            await write(kv)
+        assert await write(kv) == 9
+        assert (ill.asked, consul.asked) == (1, 1)
+        await kv.close()
+
+    asyncio.run(story())
+    ill.server.shutdown()
+    ill.server.server_close()
+
+
 def test_etcd_may_have_done_it_so_it_is_not_asked_again(etcd: Scripted) -> None:
     answer = (
         503,

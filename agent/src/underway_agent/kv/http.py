@@ -121,6 +121,8 @@ class Servers:
                     continue
                 else:
                     if not busy(answer):
+                        if answer.status >= 500:
+                            self._next()  # whatever is wrong with it: the next question goes elsewhere
                         return answer
                     said[url] = answer.text()
                 self._next()
