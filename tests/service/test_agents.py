@@ -60,6 +60,9 @@ def test_an_upgrade_is_fetched_by_three_hosts(fleet: Fleet) -> None:
     assert [(one["host"], one["state"], one["protocol"]) for one in listed] == [
         (host, "enrolled", 1) for host in fleet.hosts
     ]
+    fleet.underway("host", "revoke", "web3", "--reason", "its disk was sold")
+    assert "the agent of web3 was revoked: its disk was sold" in fleet.underway("log")
+    assert fleet.underway("audit", "verify")
     fleet.end("serve")
     assert "Traceback" not in fleet.told()
 

@@ -141,7 +141,8 @@ def test_a_host_reads_and_writes_its_own_letters_only(fleet: Fleet) -> None:
 def test_a_question_is_answered_the_moment_that_there_is_something(fleet: Fleet) -> None:
     store, letterbox = mail(fleet)
     one = token(fleet, "web1")
-    first = ask(fleet, "GET", "/v1/agents/order", one)[2].get("Underway-Mark", "")
+    first = str(letterbox.put(ORDERS + "web1", letters.write_orders(Orders())))
+    fleet.wait(lambda: ask(fleet, "GET", "/v1/agents/order", one)[2].get("Underway-Mark") == first)
 
     async def held() -> float:
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {one}"}) as session:

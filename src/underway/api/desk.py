@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
+from contextlib import suppress
 
-from underway.errors import Refused, StoreError, StoreUnavailable
+from underway.errors import Refused, StoreUnavailable
 from underway.executors.mail import AGENTS, ORDERS, REPORTS, Letter, Mail, get_blob
 from underway_agent.letters import LARGEST, LetterWrong, read_orders
 
@@ -130,12 +131,11 @@ class Desk:
                 letters, mark = self._mail.list(ORDERS, mark)
                 loop.call_soon_threadsafe(self._take, list(letters))
                 self._mail.wait(ORDERS, mark, WATCH)
-            except StoreError:
+            except Exception:  # noqa: BLE001  the boundary of the thread: without it old letters would pass for new ones
                 mark = 0  # it may come back as it was some time ago
-                loop.call_soon_threadsafe(self._lost)
+                with suppress(RuntimeError):  # the loop is closed: we are ending
+                    loop.call_soon_threadsafe(self._lost)
                 self._stopped.wait(DOWN)
-            except RuntimeError:  # the loop is closed: we are ending
-                return
 
     def _take(self, letters: list[Letter]) -> None:
         self._ready = True

@@ -130,11 +130,10 @@ def host_revoke(context: Context, name: str, reason: str) -> None:
 
     What it is doing at this moment goes on. It may be enrolled again, with a new key.
     """
-    from underway.app.agents import enrolments_of
+    from underway.app.agents import revoke
 
-    before = enrolments_of(context.session).of(name)
-    enrolments_of(context.session).revoke(name, reason)
-    echo(f"{name}: revoked{f', key {before.fingerprint}' if before is not None and before.public else ''}")
+    key = revoke(context.session, name, reason)
+    echo(f"{name}: revoked{f', key {key}' if key else ''}")
 
 
 @host.command("list")
