@@ -225,9 +225,11 @@ def host_vars(variables: Variables, executing: Host, target: Host, needs: frozen
     found |= {
         "underway_host": executing.name,
         "underway_role": executing.role,
+        "underway_limit": variables.plan.roles[executing.role].limit,
         "underway_target": target.name,
         "underway_target_address": address(target),
         "underway_target_role": target.role,
+        "underway_target_limit": variables.plan.roles[target.role].limit,
     }
     if TARGET_VARS in needs:
         found[TARGET_VARS] = target_vars(variables, target)

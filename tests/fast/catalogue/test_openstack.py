@@ -20,6 +20,7 @@ from underway.core.model.state import ActionRecord, RunRecord
 from underway.core.planner import build_plan
 from underway.core.rollback import rollback_plan
 from underway.errors import Refused
+from underway.render.seal import bundle, seal
 from underway.sim.simulate import simulate
 
 HOME = shipped.HOME / "openstack"
@@ -249,6 +250,27 @@ def test_a_file_without_a_source_is_noticed() -> None:
     assert not sourced(f'{schema}{cache}# See the guide, "Caching".\nservice: memcached\n'), "of no version"
     assert not sourced(f'{cache}# See the guide, "Caching", 1.6.\nservice: memcached\n'), "of no schema"
     assert sourced(f'{schema}{cache}# See the guide, "Caching", 1.6.\nservice: memcached\n')
+
+
+@pytest.mark.parametrize("host", ["c1", "n1"])
+def test_every_fact_that_a_task_uses_is_in_an_order(tmp_path: Path, host: str) -> None:
+    """Of the program's own variables; what is not there is found out on the first host of a real run."""
+    plan = seal(planned(tmp_path, APART))
+    [action] = [action_id(work.id, host) for work in plan.passes.values() if work.upgrades and host in work.hosts][-1:]
+    for number in range(len(plan.pass_of(action).legs)):
+        files = bundle(plan, action, number)
+        used = set(re.findall(r"underway_[a-z_]+", b"".join(files.values()).decode()))
+        found = yaml.safe_load(files["inventory.yml"].replace(b"!unsafe", b""))["all"]
+        (values,) = found["hosts"].values()
+        assert "underway_target" in used
+        used -= {
+            "underway_notice",
+            "underway_set",
+            "underway_soak",
+            "underway_hosts",
+            "underway_serial",
+        }  # with defaults
+        assert used <= {*found["vars"], *values}
 
 
 def exit_codes() -> dict[str, object]:

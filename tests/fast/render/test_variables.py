@@ -132,6 +132,23 @@ def test_an_address_is_no_place_for_templates(change: dict[str, str]) -> None:
         seal(with_host(sample(), "cmp1", **change))
 
 
+def facts(values: dict[str, Any]) -> set[str]:
+    return {name for name in values if name.startswith("underway_")} - {"underway_set"}
+
+
+@pytest.mark.parametrize("leg", [0, 1], ids=["on a balancer", "on the host itself"])
+def test_an_order_has_every_fact_that_the_exported_tree_has(leg: int) -> None:
+    """What a task of the catalogue may use there and not here would be found out on the first host of a real run."""
+    plan = sample()
+    files = {path: read(text) or {} for path, text in variable_files(plan).items()}
+    role = plan.hosts["lb1" if leg == 0 else "ctrl1"].role
+    of_role = next(values for values in files.values() if values.get("underway_role") == role)
+    assert facts(files["group_vars/all.yml"]) | facts(of_role) <= facts(own(plan, leg=leg)) | {"underway_address"}
+    limits = {"balancer": plan.roles["balancer"].limit, "controller": plan.roles["controller"].limit}
+    found = own(plan, leg=leg)
+    assert (found["underway_limit"], found["underway_target_limit"]) == (limits[role], limits["controller"])
+
+
 def test_facts_of_a_leg_on_another_machine_name_the_target() -> None:
     plan = with_host(with_host(sample(), "ctrl1", address="10.0.0.1"), "lb1", vars={"own": "of lb1"})
     found = own(plan, leg=0)
