@@ -28,18 +28,18 @@ phases:
       idempotent: true
       tasks:
         - name: Fetch
-          ansible.builtin.raw: "sleep 0.3; echo fetch >> {{ root }}/effects"
+          ansible.builtin.raw: "sleep 1; echo fetch >> {{ root }}/effects"
   upgrade:
     - step: turn
       tasks:
         - name: Turn
-          ansible.builtin.raw: "sleep 0.5; echo {{ underway_release_to }} > {{ root }}/release"
+          ansible.builtin.raw: "sleep 1.5; echo {{ underway_release_to }} > {{ root }}/release"
         - name: Note it
           ansible.builtin.raw: "echo turn >> {{ root }}/effects"
     - step: pay
       tasks:
         - name: Pay
-          ansible.builtin.raw: "echo pay >> {{ root }}/effects; sleep 0.5"
+          ansible.builtin.raw: "echo pay >> {{ root }}/effects; sleep 1.5"
   verify:
     - step: prove
       idempotent: true
