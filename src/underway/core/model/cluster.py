@@ -36,8 +36,8 @@ class Host(Value, frozen=True, kw_only=True):
     """One machine, in exactly one role, in at most one failure domain of each kind.
 
     ``connection``: ``ssh`` (the coordinator carries the work over SSH), ``agent`` (the host's agent fetches it) or
-    ``local`` (the runner is started on this machine, in ``directory``). ``release`` is set where a host is known to differ from
-    the cluster's. ``ansible``: where the pass's Ansible runs: on the ``host`` itself (default), or on the
+    ``local`` (the runner is started on this machine, in ``directory``). ``release`` is set where a host is known to
+    differ from the cluster's. ``ansible``: where the pass's Ansible runs: on the ``host`` itself (default), or on the
     ``coordinator`` for a host that cannot have ansible-core.
     """
 
