@@ -61,10 +61,14 @@ def free_port() -> int:
 class Fleet:
     """Make it, ``close`` it; everything that it starts is ended."""
 
-    def __init__(self, root: Path, hosts: int = 3, store: str = "") -> None:
-        """``store``: what ``cluster.yaml`` says of it, as JSON; empty: a file of the state directory."""
+    def __init__(self, root: Path, hosts: int = 3, store: str = "", limit: int = 0) -> None:
+        """``limit``: hosts at once (0: all but one).
+
+        ``store``: what ``cluster.yaml`` says of it, as JSON; empty: a file of the state directory.
+        """
         self.root = root
         self.store = store
+        self.limit = limit or max(1, hosts - 1)
         self.hosts = [f"web{number}" for number in range(1, hosts + 1)]
         self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -84,7 +88,7 @@ class Fleet:
             hosts += f"  {host}: {{role: web, connection: agent, vars: {{root: {self.root}/machines/{host}}}}}\n"
         (self.root / "cluster.yaml").write_text(
             'cluster: pulled\nrelease: "1"\ndelivery: command\n'
-            f"roles:\n  web: {{services: [app], limit: {max(1, len(self.hosts) - 1)}}}\nhosts:\n{hosts}"
+            f"roles:\n  web: {{services: [app], limit: {self.limit}}}\nhosts:\n{hosts}"
             "policy: {failure_budget: 5, soak: 0s}\n" + (f"store: {self.store}\n" if self.store else "")
         )
         (self.root / "services" / "app.yaml").write_text(APP)
