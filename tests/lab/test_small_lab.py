@@ -162,7 +162,7 @@ def test_it_is_upgraded_to_the_end_while_its_coordinator_is_killed(
 
 
 def test_a_restart_is_rolled_out_and_nobody_notices(small: str, record_property: Callable[[str, object], None]) -> None:
-    said = lab("scenario", "restarted", "--as-it-is")
+    said = lab("scenario", "restarted")
     record_property("figures", next(line for line in said.splitlines() if "hosts done in" in line))
 
 
