@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.service, pytest.mark.slow]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.xdist_group("diagnose")]
 
 UNDERWAY = str(Path(sys.executable).parent / "underway")
 CANARIES = ("known-canary-1", "option-canary-2", "url-canary-3", "task-canary-4", "javelin-canary-5")

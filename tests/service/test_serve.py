@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +206,10 @@ def raw(fleet: Fleet) -> ssl.SSLSocket:
 
 def test_a_head_that_is_too_long_or_never_ends_is_cut(fleet: Fleet) -> None:
     with raw(fleet) as line:
-        line.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000)
-        said = line.recv(4096)
+        said = b""
+        with suppress(ssl.SSLEOFError, ConnectionError):  # cut before all of it was sent
+            line.sendall(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70_000)
+            said = line.recv(4096)
         assert said == b"" or b" 400 " in said or b" 431 " in said
     with raw(fleet) as line:
         began = time.monotonic()

@@ -178,8 +178,8 @@ class Session:
         way = (plan.source, plan.target) if plan.mode == "upgrade" else (plan.target, plan.source)
         why = f": {reason}" if reason else ""
         stands = f"; {checks}" if checks else ""
-        what = plan.title if plan.mode == "roll" else f"from {way[0]} to {way[1]}"
-        text = f"{plan.mode} of {plan.cluster}: {what}, plan {run.plan[:12]}{why}{stands}"
+        what = f": {plan.title}" if plan.mode == "roll" else f" from {way[0]} to {way[1]}"
+        text = f"{plan.mode} of {plan.cluster}{what}, plan {run.plan[:12]}{why}{stands}"
         event = Event(at=run.started, kind="run-started", actor=f"operator:{self.place.operator}", text=text)
         more = (replace(event, kind="checks-waived", text=waived),) if waived else ()
         self.repository.create_run(run, envelope, event, *more)

@@ -364,7 +364,9 @@ class Coordinator:
         if decision.finished and run.state == "running":
             done = replace(run, state="done", ended=self._clock.now(), reason="")
             event = self._event("run-done", "every action is done or was waived")
-            self._commit(Change(run=self._run, events=(event,), run_record=done), snapshot)
+            # fenced like a grant: an operator may have said meanwhile that a host is to do something again
+            over = Change(run=self._run, events=(event,), run_record=done, admission=snapshot.admission)
+            self._commit(over, snapshot)
             return True
         if run.state == "running" and halted != run.reason:
             kind: EventKind = "run-halted" if halted else "run-resumed"

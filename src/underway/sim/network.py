@@ -111,8 +111,9 @@ class SimExecutor:
 
     def _again(self, order: Order) -> None:
         self._asking.discard((order.run, order.action, order.leg, order.token))
-        if not self._dead and self._orders.get((order.run, order.action, order.leg)) is order:
-            self._send(order)
+        latest = self._orders.get((order.run, order.action, order.leg))
+        if not self._dead and latest is not None and latest.token == order.token:
+            self._send(latest)  # handed over again meanwhile, it is the same order
 
     def _heard(self, leg: Leg) -> None:
         order = self._orders.get((leg.ticket.run, leg.ticket.action, leg.ticket.leg))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -12,10 +12,11 @@ from underway.core.model.policy import Limit, Policy
 from underway.engine.outcomes import PATIENCE
 from underway.errors import StoreUnavailable
 from underway.executors.base import Order, ReportKind
+from underway.records.keys import Keys
 from underway.sim.faults import Killed
 from underway.sim.stage import Parts, Stage
 from underway.sim.through import Through
-from underway.store.base import Store
+from underway.store.base import Listing, Store
 from underway.store.memory import MemoryStore
 
 
@@ -283,3 +284,35 @@ def test_an_order_that_an_operator_gave_up_is_taken_back() -> None:
     bench.control.skip("h1", "its disk is dead")
     bench.settle()
     assert (RUN, order.action) in bench.script.withdrawn
+
+
+class Meddling(Through):
+    """A store in which an operator holds all hosts just before the commit that ends the run; notes looks after that."""
+
+    def __init__(self, store: Store, hold: Callable[[], object]) -> None:
+        super().__init__(store)
+        self._hold = hold
+        self.tried = self.looked = 0
+
+    def list(self, prefix: str, since: int = 0) -> Listing:
+        self.looked += bool(self.tried == 1)
+        return self._store.list(prefix, since)
+
+    def commit(self, expect: Mapping[str, int], writes: Mapping[str, bytes | None]) -> int:
+        if b'"state":"done"' in (writes.get(Keys("c").run(RUN).record) or b""):
+            self.tried += 1
+            if self.tried == 1:
+                self._hold()
+        return self._store.commit(expect, writes)
+
+
+def test_the_end_of_a_run_is_fenced_like_a_grant() -> None:
+    """An operator may have said since the look that a host is to do something again: look again before it is over."""
+    here = Bench(at_once=works)
+    store = Meddling(here.store, lambda: here.control.hold("*", "wait"))
+    process = here.process(store)
+    for _ in range(5):
+        here.settle(process)
+        here.clock.advance(3600)
+    assert here.repository.snapshot(RUN).run.state == "done"
+    assert store.tried == 2 and store.looked > 0
