@@ -176,6 +176,11 @@ def test_a_command_that_fails_halts_by_the_budget_and_the_rest_is_not_touched(si
     run = next((site.home / ".underway/runs").iterdir()).name
     told = site.run("--run", run, "status").stdout
     assert f"underway --run {run} retry web1" in told and "3 pending" in told
+    typed = f"underway --cluster {site.home}/cluster.yaml --run {run} retry w"
+    asked = {"_UNDERWAY_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": "6"}
+    program = str(Path(sys.executable).with_name("underway"))
+    offered = subprocess.run([program], env={**os.environ, **asked}, capture_output=True, text=True, timeout=PATIENCE)
+    assert [line.partition(",")[2] for line in offered.stdout.splitlines()] == list(HOSTS)
     refused = site.run("--run", run, "rollback", "--yes", "--reason", "no")
     assert refused.returncode == 3 and "cannot be rolled back" in refused.stderr
 

@@ -6,10 +6,7 @@ Two local hosts, which are directories: the real coordinator, runner, Ansible, p
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support.command_line import CommandLine
 from underway.app.place import Place, Session
 from underway.checks.spawn import ProberProcess
 
@@ -79,7 +77,7 @@ phases:
 BEGINNING = {"member": "yes", "page": "1.0"}
 
 
-class Small:
+class Small(CommandLine):
     """The cluster, and the command line beside it."""
 
     def __init__(self, top: Path) -> None:
@@ -97,21 +95,6 @@ class Small:
         (top / "web2" / "broken").touch()
         self.say("enrol")
         self.say("plan", "--to", "2.0", "-o", "plan.json")
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """A command that is begun."""
-        command = [str(Path(sys.executable).parent / "underway"), *words]
-        env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
-        return subprocess.Popen(
-            command, cwd=self.top, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    def say(self, *words: str, code: int = 0) -> str:
-        """What a command prints; it must exit with ``code``."""
-        with self.start(*words) as process:
-            out, _ = process.communicate(timeout=PATIENCE)
-        assert process.returncode == code, out
-        return out
 
     def status(self) -> dict[str, object]:
         found: dict[str, object] = json.loads(self.say("status", "--json"))

@@ -6,17 +6,15 @@ Two local hosts, which are directories: the real coordinator, runner, Ansible an
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from support.command_line import CommandLine
 from support.kv import secret
 from support.stores import StoreCluster, store_cluster
 from underway.checks.spawn import ProberProcess
@@ -56,7 +54,7 @@ phases:
 """
 
 
-class Small:
+class Small(CommandLine):
     """The cluster, and the command line beside it."""
 
     def __init__(self, top: Path, servers: StoreCluster) -> None:
@@ -85,21 +83,6 @@ class Small:
         )
         for host in ("web1", "web2"):
             (top / host / "page").write_text("1.0")
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """A command that is begun."""
-        command = [str(Path(sys.executable).parent / "underway"), *words]
-        env = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
-        return subprocess.Popen(
-            command, cwd=self.top, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    def say(self, *words: str, code: int = 0) -> str:
-        """What a command prints; it must exit with ``code``."""
-        with self.start(*words) as process:
-            out, _ = process.communicate(timeout=PATIENCE)
-        assert process.returncode == code, out
-        return out
 
 
 @pytest.fixture(params=["consul", "etcd"])

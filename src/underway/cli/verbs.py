@@ -31,7 +31,7 @@ class HostName(click.ParamType[str]):
         from click.shell_completion import CompletionItem
 
         root = ctx.find_root()
-        context = Context(*(root.params.get(key) or "" for key in ("cluster", "state", "operator")))
+        context = Context(*(root.params.get(key) or "" for key in ("cluster", "state", "operator", "run")))
         try:
             # opened here, not as ``context.session``: that closes with a command, and there is none
             hosts = context.look(lambda session: session.plan_of(session.current().id)[0].hosts)
