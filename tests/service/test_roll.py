@@ -166,6 +166,9 @@ def test_a_command_is_taken_as_it_was_typed(site: Site) -> None:
     done = site.run("roll", "--command", typed, "--where", "domain == 'a'", "--yes", "--plain")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (site.home / "said").read_text().splitlines() == ["{{ 7 * 7 }} $HOME 42"] * 2
+    [page] = site.home.glob(".underway/runs/*/report.html")
+    assert "<h1>small" in page.read_text() and "1.0 to 1.0" not in page.read_text()
+    assert ">command echo" in page.read_text().partition("<h1>")[2][:200]
 
 
 def test_a_command_that_fails_halts_by_the_budget_and_the_rest_is_not_touched(site: Site) -> None:

@@ -253,6 +253,7 @@ class Summary(Row, frozen=True, kw_only=True):
     cluster: str
     run: str
     mode: str
+    way: str
     source: str
     target: str
     plan: str

@@ -85,6 +85,7 @@ def summarise(
         cluster=plan.cluster,
         run=run.id,
         mode=run.mode,
+        way=clean(plan.way),
         source=run.source,
         target=run.target,
         plan=run.plan,
