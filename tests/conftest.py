@@ -15,6 +15,15 @@ from pathlib import Path
 import pytest
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of one group tell one story: a pytest-xdist that divides them among processes must not pass unnoticed."""
+    if config.getoption("loadgroup", False):  # set in the processes that run the tests
+        for item in items:
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+                raise pytest.UsageError(f"{item.nodeid}: pytest-xdist does not keep its group together with this pytest")
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # after pytest's own short summary: this closes the output
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     yield
