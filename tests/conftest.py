@@ -21,7 +21,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("loadgroup", False):  # set in the processes that run the tests
         for item in items:
             if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
-                raise pytest.UsageError(f"{item.nodeid}: pytest-xdist does not keep its group together with this pytest")
+                raise pytest.UsageError(
+                    f"{item.nodeid}: pytest-xdist does not keep its group together with this pytest"
+                )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # after pytest's own short summary: this closes the output
