@@ -22,8 +22,9 @@ import pytest
 
 from fast.runner.kit import Kit, effect
 from fast.runner.sshd import Sshd, agent
+from support.executing import reports_until
 from underway.core.model.cluster import Host
-from underway.executors.base import Executor, Order, Report
+from underway.executors.base import Order
 from underway.executors.ssh import SshExecutor
 
 pytestmark = pytest.mark.service
@@ -132,17 +133,6 @@ def wait_for(look: Callable[[], Any], patience: float = 60.0) -> Any:
     return found
 
 
-def until(executor: Executor, *kinds: str, patience: float = 120.0) -> list[Report]:
-    found: list[Report] = []
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        for report in executor.reports(0.5):
-            found.append(report)
-            if report.kind in kinds:
-                return found
-    raise AssertionError(f"no {kinds} within {patience} s: {[(r.kind, r.text) for r in found]}")
-
-
 def three_steps(log: Path, gate: Path | None = None, **second: Any) -> list[dict[str, Any]]:
     """One notifies; two says that it has begun and waits for the gate; three is the rest."""
     hold = f"echo two-begun >> {log}; while test ! -e {gate}; do sleep 0.05; done; echo two >> {log}"
@@ -171,7 +161,7 @@ def test_the_journal_is_that_of_a_pass_on_the_host_itself(far: Far, tmp_path: Pa
     executor = far.executor()
     try:
         executor.submit(far.order())
-        found = until(executor, *FINAL)
+        found = reports_until(executor, *FINAL)
     finally:
         executor.close()
     assert (found[-1].kind, found[-1].text) == ("finished", "")
@@ -204,7 +194,7 @@ def test_the_coordinator_may_go_and_the_pass_goes_on(far: Far, tmp_path: Path) -
     second = far.executor()
     try:
         second.submit(far.order())
-        assert until(second, *FINAL)[-1].kind == "finished"
+        assert reports_until(second, *FINAL)[-1].kind == "finished"
     finally:
         second.close()
     assert far.words() == ["one", "two-begun", "two", "three", "restarted"]
@@ -217,7 +207,7 @@ def test_two_coordinators_submit_the_same_claim(far: Far, tmp_path: Path) -> Non
             executor.submit(far.order())
         wait_for(lambda: "two-begun" in far.words())
         (tmp_path / "gate").touch()
-        assert [until(executor, *FINAL)[-1].kind for executor in both] == ["finished", "finished"]
+        assert [reports_until(executor, *FINAL)[-1].kind for executor in both] == ["finished", "finished"]
     finally:
         for executor in both:
             executor.close()
@@ -233,7 +223,7 @@ def test_a_second_pass_finds_the_host_busy(far: Far) -> None:
         assert said["kind"] == "busy"
         assert "token 1" in said["text"]
         executor.cancel(far.order())
-        end = until(executor, *FINAL)[-1]
+        end = reports_until(executor, *FINAL)[-1]
         assert (end.kind, end.step) == ("unknown", "web.upgrade.two")
     finally:
         executor.close()
@@ -266,7 +256,7 @@ def test_an_interrupted_step_is_decided_and_what_it_ran_is_gone(
             for pid in attending(sshd):
                 os.kill(pid, signal.SIGKILL)
         if kind == "neither":
-            end = until(executor, *FINAL)[-1]
+            end = reports_until(executor, *FINAL)[-1]
             assert (end.kind, end.step) == ("unknown", "web.upgrade.two")
             wait_for(lambda: not marked(tmp_path))
             gate.touch()
@@ -276,7 +266,7 @@ def test_an_interrupted_step_is_decided_and_what_it_ran_is_gone(
         else:
             wait_for(lambda: far.words().count("two-begun") == 2)
             gate.touch()
-        assert until(executor, *FINAL)[-1].kind == "finished"
+        assert reports_until(executor, *FINAL)[-1].kind == "finished"
     finally:
         executor.close()
     assert held
@@ -324,7 +314,7 @@ def test_a_driver_that_was_stopped_starts_nothing_more_once_the_host_has_let_go(
         (tmp_path / "gate").touch()
         for pid in reversed(group):
             os.kill(pid, signal.SIGCONT)
-        assert until(executor, *FINAL)[-1].kind == "unknown"
+        assert reports_until(executor, *FINAL)[-1].kind == "unknown"
         wait_for(lambda: not Path(f"/proc/{driver}").exists())
     finally:
         executor.close()
@@ -337,13 +327,13 @@ def test_a_step_that_takes_too_long_is_ended_on_the_host(sshd: Sshd, bare_python
     executor = far.executor()
     try:
         executor.submit(far.order())
-        end = until(executor, *FINAL)[-1]
+        end = reports_until(executor, *FINAL)[-1]
         assert (end.kind, end.step, end.text) == ("failed", "web.upgrade.two", "timed out after 8 s")
         assert marked(far.kit.directory) == []
         far.kit.plan["steps"]["web.upgrade.two"]["timeout"] = 60.0
         (tmp_path / "gate").touch()
         executor.submit(far.order(token=2))
-        assert until(executor, *FINAL)[-1].kind == "finished"
+        assert reports_until(executor, *FINAL)[-1].kind == "finished"
     finally:
         executor.close()
     assert far.words() == ["one", "two-begun", "two-begun", "two", "three", "restarted"]
@@ -357,7 +347,7 @@ def test_a_host_that_only_ansible_loses_is_interrupted_not_failed(sshd: Sshd, ba
     executor = far.executor()
     try:
         executor.submit(far.order())
-        end = until(executor, *FINAL)[-1]
+        end = reports_until(executor, *FINAL)[-1]
         assert (end.kind, end.step) == ("unknown", "web.upgrade.one")
     finally:
         executor.close()
@@ -374,7 +364,7 @@ def test_the_host_key_is_checked_by_ansible_too(far: Far, tmp_path: Path) -> Non
         assert str(far.sshd.known_hosts).encode() in data
         far.sshd.trust("otherkey")
         executor.submit(far.order())
-        assert "Host key verification failed" in until(executor, "unreachable", *FINAL)[-1].text
+        assert "Host key verification failed" in reports_until(executor, "unreachable", *FINAL)[-1].text
         assert far.kit.journal() == []
     finally:
         far.sshd.trust("hostkey")
@@ -385,7 +375,7 @@ def test_a_host_without_a_runner_is_told_what_to_do(far: Far) -> None:
     executor = far.executor()
     try:
         executor.submit(dataclasses.replace(far.order(), host=host_with(far.host, "/nowhere/python")))
-        end = until(executor, *FINAL)[-1]
+        end = reports_until(executor, *FINAL)[-1]
     finally:
         executor.close()
     assert end.kind == "refused"
@@ -445,7 +435,7 @@ def test_secrets_stay_on_the_coordinator(sshd: Sshd, bare_python: str, tmp_path:
     executor = far.executor(vault=PASSWORD)
     try:
         executor.submit(far.order())
-        reports = until(executor, *FINAL)
+        reports = reports_until(executor, *FINAL)
     finally:
         stop.set()
         thread.join()

@@ -12,7 +12,7 @@ import pytest
 
 from contract_kv import CHECKS, Check, Place, name_of
 from support.kv import access_to
-from support.stores import StoreCluster, store_cluster
+from support.stores import StoreCluster, kinds_and_counts, store_cluster
 from underway_agent.kv.base import Kv
 from underway_agent.kv.opening import open_kv
 
@@ -22,15 +22,7 @@ TTL = {"consul": (10.0, 90.0), "etcd": (2.0, 60.0)}
 """The shortest lease, and when it must be over (Consul's may live twice as long, and longer after an election)."""
 
 
-def clusters() -> list[object]:
-    return [
-        pytest.param((kind, count), id=f"{kind}-{count}", marks=pytest.mark.xdist_group(f"kv-{kind}-{count}"))
-        for kind in ("consul", "etcd")
-        for count in (1, 3)
-    ]
-
-
-@pytest.fixture(scope="module", params=clusters())
+@pytest.fixture(scope="module", params=kinds_and_counts("kv"))
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
     kind, count = request.param
     with store_cluster(kind, tmp_path_factory.mktemp("kv"), count=count) as made:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from support.command_line import CommandLine
+from support.stores import until
 from underway.app.place import Place, Session
 from underway.checks.spawn import ProberProcess
 
@@ -126,13 +126,6 @@ def small(tmp_path: Path) -> Iterator[Small]:
     (tmp_path / "web2" / "go").touch()
     for run in sorted((tmp_path / ".underway" / "runs").iterdir()):
         ProberProcess({}, run).stop()
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, f"not so after {PATIENCE:.0f} s: {what}"
-        time.sleep(0.1)
 
 
 def test_a_failed_upgrade_is_taken_back_and_told(small: Small) -> None:

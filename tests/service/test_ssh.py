@@ -18,9 +18,10 @@ import pytest
 
 from fast.runner.kit import Kit, effect
 from fast.runner.sshd import Sshd
+from support.executing import reports_until
 from underway.core.model.cluster import Host
 from underway.errors import NotTrusted, Refused, Unreachable
-from underway.executors.base import Executor, Order, Report
+from underway.executors.base import Order, Report
 from underway.executors.ssh import SshExecutor
 
 pytestmark = pytest.mark.service
@@ -88,24 +89,12 @@ def order_of(kit: Kit, host: Host, token: int = 1, since: int = 0) -> Order:
     )
 
 
-def until(executor: Executor, *kinds: str, patience: float = 40.0) -> list[Report]:
-    """All reports up to the first of these kinds."""
-    found: list[Report] = []
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        for report in executor.reports(0.5):
-            found.append(report)
-            if report.kind in kinds:
-                return found
-    raise AssertionError(f"no {kinds} within {patience} s: {[(r.kind, r.text) for r in found]}")
-
-
 def test_a_leg_is_carried_started_and_followed(sshd: Sshd, kit: Kit, executor: SshExecutor, tmp_path: Path) -> None:
     host = host_of(sshd, kit)
     executor.enrol(host, "demo", kit.keys())
     assert executor.ping(host)["enrolled"] is True
     executor.submit(order_of(kit, host))
-    found = until(executor, *FINAL)
+    found = reports_until(executor, *FINAL)
     assert found[-1].kind == "finished"
     assert [report.kind for report in found].count("accepted") == 1
     lines = [line for report in found for line in report.lines]
@@ -132,7 +121,7 @@ def test_a_changed_host_key_is_refused_and_says_nothing_of_the_host(
     sshd.trust("otherkey")
     try:
         executor.submit(order_of(kit, host_of(sshd, kit)))
-        found = until(executor, "unreachable", *FINAL)
+        found = reports_until(executor, "unreachable", *FINAL)
         assert found[-1].kind == "unreachable"
         assert "Host key verification failed" in found[-1].text
         with pytest.raises(Unreachable):
@@ -141,14 +130,14 @@ def test_a_changed_host_key_is_refused_and_says_nothing_of_the_host(
         sshd.trust("hostkey")
     assert not (tmp_path / "effects").exists()
     assert kit.journal() == []
-    assert until(executor, *FINAL)[-1].kind == "finished"  # it went on trying
+    assert reports_until(executor, *FINAL)[-1].kind == "finished"  # it went on trying
 
 
 def test_a_host_without_a_runner_is_told_what_to_do(sshd: Sshd, kit: Kit, executor: SshExecutor) -> None:
     kit.enrol()
     for python in ("/nowhere/python", "/usr/bin/python3"):
         executor.submit(order_of(kit, host_of(sshd, kit, python=python)))
-        found = until(executor, *FINAL)
+        found = reports_until(executor, *FINAL)
         assert found[-1].kind == "refused"
         assert "pip install underway-runner" in found[-1].text
 
@@ -161,7 +150,7 @@ def test_names_that_ssh_could_misread_are_refused(
 ) -> None:
     host = host_of(sshd, kit, **changes)
     executor.submit(order_of(kit, host))
-    assert until(executor, *FINAL)[-1].kind == "refused"
+    assert reports_until(executor, *FINAL)[-1].kind == "refused"
     with pytest.raises(Refused):
         executor.command(host, "ping", ())
 
@@ -175,10 +164,10 @@ def test_the_connection_is_killed_and_the_pass_goes_on(sshd: Sshd, kit: Kit, tmp
     host = host_of(sshd, kit)
     try:
         executor.submit(order_of(kit, host))
-        until(executor, "progress")
+        reports_until(executor, "progress")
         for pid in sshd.children():
             os.kill(pid, signal.SIGKILL)
-        found = until(executor, *FINAL)
+        found = reports_until(executor, *FINAL)
     finally:
         executor.close()
     assert "unreachable" in [report.kind for report in found]
@@ -209,7 +198,7 @@ def test_a_coordinator_is_killed_and_the_next_one_fetches_the_journal(sshd: Sshd
     executor = connect(sshd, tmp_path)
     try:
         executor.submit(dataclasses.replace(order, since=1))
-        found = until(executor, *FINAL)
+        found = reports_until(executor, *FINAL)
     finally:
         executor.close()
     assert found[-1].kind == "finished"
@@ -224,7 +213,7 @@ def test_two_coordinators_submit_the_same_ticket(sshd: Sshd, kit: Kit, tmp_path:
     try:
         for executor in both:
             executor.submit(order_of(kit, host))  # issued at different moments: still one claim
-        ends = [until(executor, *FINAL)[-1].kind for executor in both]
+        ends = [reports_until(executor, *FINAL)[-1].kind for executor in both]
     finally:
         for executor in both:
             executor.close()
@@ -260,7 +249,7 @@ def test_cancel_ends_every_process_and_says_so(sshd: Sshd, kit: Kit, executor: S
         found += executor.reports(1.0)
     time.sleep(0.5)
     executor.cancel(order)
-    end = until(executor, *FINAL)[-1]
+    end = reports_until(executor, *FINAL)[-1]
     assert (end.kind, end.text) == ("failed", "cancelled by the coordinator")
     left = subprocess.run(["pgrep", "-f", f"sleep 61.{os.getpid()}"], capture_output=True, check=False)
     assert left.stdout == b""

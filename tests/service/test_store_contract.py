@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from contract_store import CHECKS, LASTING, Check, Place, model_machine, name_of
 from support.kv import access_to
-from support.stores import StoreCluster, store_cluster
+from support.stores import StoreCluster, kinds_and_counts, store_cluster
 from underway.store.base import Store
 from underway.store.served import ServedStore
 from underway_agent.kv.opening import open_kv
@@ -26,15 +26,7 @@ EXAMPLES = 25
 Open = Callable[[], Place]
 
 
-def clusters() -> list[object]:
-    return [
-        pytest.param((kind, count), id=f"{kind}-{count}", marks=pytest.mark.xdist_group(f"stores-{kind}-{count}"))
-        for kind in ("consul", "etcd")
-        for count in (1, 3)
-    ]
-
-
-@pytest.fixture(scope="module", params=clusters())
+@pytest.fixture(scope="module", params=kinds_and_counts("stores"))
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
     kind, count = request.param
     with store_cluster(kind, tmp_path_factory.mktemp("stores"), count=count) as made:

@@ -8,20 +8,17 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.command_line import CommandLine
 from support.kv import secret
-from support.stores import StoreCluster, store_cluster
+from support.stores import StoreCluster, store_cluster, until
 from underway.checks.spawn import ProberProcess
 
 pytestmark = pytest.mark.service
-
-PATIENCE = 300.0
 
 CLUSTER = """\
 cluster: small
@@ -95,13 +92,6 @@ def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Small]:
         runs = found.top / ".underway/runs"
         for run in sorted(runs.iterdir()) if runs.exists() else ():
             ProberProcess({}, run).stop()
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, f"not so after {PATIENCE:.0f} s: {what}"
-        time.sleep(0.2)
 
 
 def test_an_upgrade_over_servers_that_die(small: Small) -> None:

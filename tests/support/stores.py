@@ -348,3 +348,12 @@ def _free(address: str, port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def kinds_and_counts(group: str) -> list[object]:
+    """Parameters for tests on one and on three servers of each kind; those of one cluster stay in one process."""
+    return [
+        pytest.param((kind, count), id=f"{kind}-{count}", marks=pytest.mark.xdist_group(f"{group}-{kind}-{count}"))
+        for kind in ("consul", "etcd")
+        for count in (1, 3)
+    ]
