@@ -10,11 +10,9 @@ from underway import trust
 from underway.app.opening import noted
 from underway.app.place import Session
 from underway.core.model.cluster import Host
-from underway.core.model.event import Event
 from underway.errors import InputError, NotTrusted
 from underway.executors.mail import AGENTS
 from underway.executors.pull import PullExecutor
-from underway.records.change import Change
 from underway.records.enrolments import Enrolments
 from underway.records.kvmail import KvMail, Served
 from underway.records.mailbox import StoreMail
@@ -86,27 +84,15 @@ def invite(session: Session, host: Host) -> tuple[Code, str]:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{where}: cannot be understood (start 'underway serve' again)") from None
     secret = enrolments_of(session).invite(host.name, session.place.operator, session.clock.now())
-    _note(session, host.name, f"{host.name} may enrol an agent: a one-time code was made")
     return Code(host.name, secret, authority), url
 
 
 def revoke(session: Session, host: str, reason: str) -> str:
-    """Believe a host's agent no more, and say so in the current run's audit; the key that it had. Raises Unknown."""
+    """Believe a host's agent no more; the key that it had. Raises Unknown."""
     found = enrolments_of(session)
     before = found.of(host)
-    found.revoke(host, reason)
-    _note(session, host, f"the agent of {host} was revoked: {reason}")
+    found.revoke(host, reason, session.place.operator, session.clock.now())
     return "" if before is None else before.fingerprint
-
-
-def _note(session: Session, host: str, text: str) -> None:
-    """An entry in the audit; where there was no run yet there is none, and the host's own record says it."""
-    run = session.repository.current()
-    if run is None:
-        return
-    actor = f"operator:{session.place.operator}"
-    event = Event(at=session.clock.now(), kind="note", actor=actor, host=host, text=text)
-    session.repository.commit(Change(run=run.id, events=(event,)))
 
 
 def agents(session: Session) -> list[dict[str, Any]]:

@@ -8,14 +8,14 @@ new chain; only a head that was noted elsewhere (``expected``) shows that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from underway.core.model.base import canonical, digest, replace
 from underway.core.model.event import Event
-from underway.errors import RecordInvalid
+from underway.errors import Conflict, RecordInvalid
 from underway.records.codec import SCHEMAS, AuditHead, decode, encode
 from underway.records.keys import Keys
-from underway.store.base import Item, Store
+from underway.store.base import ABSENT, Item, Store
 
 
 class AuditEntry(Event, frozen=True, kw_only=True):
@@ -61,11 +61,34 @@ def extend(head: AuditHead, run: str, events: Iterable[Event]) -> tuple[list[Aud
     return entries, head
 
 
-def writes(keys: Keys, entries: Sequence[AuditEntry], head: AuditHead) -> dict[str, bytes]:
-    """What a transaction must write for ``entries`` and their ``head``."""
-    found = {key: encode(key, entry, AuditEntry) for entry in entries for key in [keys.audit_entry(entry.seq)]}
-    found[keys.audit_head] = encode(keys.audit_head, head, AuditHead)
-    return found
+def read_head(store: Store, keys: Keys) -> tuple[AuditHead, int]:
+    """The head of the chain as it is now, and its revision."""
+    item = store.get(keys.audit_head)
+    if item is None:
+        return genesis(keys.cluster), ABSENT
+    return decode(keys.audit_head, item.value, AuditHead), item.revision
+
+
+def carry_on(
+    store: Store, keys: Keys, run: str, events: Iterable[Event], expect: dict[str, int], writes: dict[str, bytes]
+) -> None:
+    """Add to a transaction the entries that carry ``events`` on, and the head. Each entry's place must be empty: a head
+    that was deleted, or put back, must not have history written over."""
+    head, expect[keys.audit_head] = read_head(store, keys)
+    entries, head = extend(head, run, events)
+    for entry in entries:
+        key = keys.audit_entry(entry.seq)
+        expect[key], writes[key] = ABSENT, encode(key, entry, AuditEntry)
+    writes[keys.audit_head] = encode(keys.audit_head, head, AuditHead)
+
+
+def check_conflict(keys: Keys, conflict: Conflict) -> None:
+    """Raise RecordInvalid where a commit failed because an entry is there already that the head does not know of."""
+    if conflict.key.startswith(keys.audit):
+        raise RecordInvalid(
+            f"{conflict.key}: is there already, though {keys.audit_head} names an entry before it: one of them was"
+            " altered ('underway audit verify' says what else); nothing was written"
+        )
 
 
 def verify(store: Store, cluster: str, expected: AuditHead | None = None) -> tuple[int, list[str]]:

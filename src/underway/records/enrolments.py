@@ -2,6 +2,7 @@
 
 A record is signed with the key that signs tickets, so whoever can only write the store can enrol no host, and put no
 other key in a host's place. (He can put back what was there before; who was revoked then needs its private key, too.)
+Each change is told in the audit by an entry of the same transaction.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 
 from underway import trust
 from underway.core.model.base import Value, canonical, decode, replace
+from underway.core.model.event import Event
 from underway.errors import Conflict, NotTrusted, RecordInvalid
 from underway.executors.pull import Unknown
 from underway.records.keys import part
 from underway.records.mailbox import mail_root
+from underway.records.repository import Repository
 from underway.store.base import ABSENT, Store
 from underway_agent.dsse import fingerprint
 
@@ -87,7 +90,8 @@ class Enrolments:
             old = old or Enrolment(cluster=self.cluster, host=host)
             return replace(old, code=_hash(secret), expires=now + CODE_LIFE, used="", by=by)
 
-        self._change(host, change)
+        told = f"{host} may enrol an agent: a one-time code was made"
+        self._change(host, change, Event(at=now, kind="note", actor=f"operator:{by}", host=host, text=told))
         return secret
 
     def enrol(self, host: str, secret: str, public: str, token: str, now: float) -> Enrolment:
@@ -112,9 +116,10 @@ class Enrolments:
                 old, public=public, token=token, at=now, former=former, used=public, number=old.number + 1, revoked=""
             )
 
-        return self._change(host, change)
+        told = f"the agent of {host} was enrolled, key {fingerprint(public)}"
+        return self._change(host, change, Event(at=now, kind="note", actor=f"host:{host}", host=host, text=told))
 
-    def revoke(self, host: str, reason: str) -> Enrolment:
+    def revoke(self, host: str, reason: str, by: str, now: float) -> Enrolment:
         """Believe this host's key no more, ever. Raises Unknown for a host that has none and no code."""
 
         def change(old: Enrolment | None) -> Enrolment:
@@ -123,7 +128,8 @@ class Enrolments:
             former = (*old.former, old.public) if old.public else old.former
             return replace(old, public="", token="", former=former, code="", expires=0.0, used="", revoked=reason)
 
-        return self._change(host, change)
+        told = f"the agent of {host} was revoked: {reason}"
+        return self._change(host, change, Event(at=now, kind="note", actor=f"operator:{by}", host=host, text=told))
 
     def token_of(self, host: str) -> str:
         """The hash of what an enrolled host shows; empty for any other."""
@@ -142,16 +148,19 @@ class Enrolments:
             raise Unknown(f"{host}: {why}: 'underway host enrol {host}' shows what to do there")
         return trust.verify(envelope, kind, [trust.host_key(found.public)])
 
-    def _change(self, host: str, change: Callable[[Enrolment | None], Enrolment]) -> Enrolment:
+    def _change(self, host: str, change: Callable[[Enrolment | None], Enrolment], told: Event) -> Enrolment:
+        repository = Repository(self.store, self.cluster)
         while True:
             old, revision = self._read(host)
             new = change(old)
             if new == old:
                 return new
+            key = self._key(host)
             try:
-                envelope = self.sign(ENROLMENT_TYPE, canonical(new))
-                self.store.commit({self._key(host): revision}, {self._key(host): envelope})
-            except Conflict:
+                repository.keep({key: revision}, {key: self.sign(ENROLMENT_TYPE, canonical(new))}, told)
+            except Conflict as conflict:
+                if conflict.key != key:
+                    raise
                 continue
             return new
 

@@ -198,11 +198,11 @@ class Repository:
             why = change.bump or changes.bumps_run(change, old_outage) or changes.bumps_cluster(change, old_health)
             if why:
                 self._bump(why, change, expect, soft, out)
-            entries, head = audit.extend(self._head(soft), change.run, change.events)
-            out.update(audit.writes(self.keys, entries, head))
+            audit.carry_on(self.store, self.keys, change.run, change.events, soft, out)
             try:
                 revision = self.store.commit({**expect, **soft}, out)
             except Conflict as conflict:
+                audit.check_conflict(self.keys, conflict)
                 if fence is not None and conflict.key == self.keys.run(change.run).leader:
                     raise Superseded(conflict.key, conflict.expected, conflict.found) from None
                 if conflict.key in expect or attempt + 1 == ATTEMPTS:
@@ -273,6 +273,12 @@ class Repository:
             known[name] = (*known.get(name, ()), *map(float, more))[-PAST:]
         out[key] = encode(key, Durations(seconds=known), Durations)
 
+    def keep(self, expect: dict[str, int], writes: dict[str, bytes], *events: Event) -> int:
+        """Write what is no record of a run (a host's enrolment) in one transaction with the audit entries that tell of
+        it; they are of the latest run, where there is one. Raises ``Conflict`` as ``commit`` does."""
+        latest, _ = self._read(self.keys.current, Current)
+        return self._commit_audited(expect, writes, "" if latest is None else latest.run, events)
+
     # --- who leads ------------------------------------------------------------------------------------------------
 
     def leader(self, run: str) -> tuple[Leader | None, int]:
@@ -292,7 +298,7 @@ class Repository:
 
     def events(self, run: str | None = None, since: int = 0) -> list[AuditEntry]:
         """Entries of the audit chain with a number above ``since``, in order; only those of ``run`` if it is given."""
-        head = self._head({})
+        head, _ = audit.read_head(self.store, self.keys)
         found: list[AuditEntry] = []
         for page in range((since + 1) // 1000, head.seq // 1000 + 1):
             for item in self.store.list(self.keys.audit_page(page * 1000)).items:
@@ -330,11 +336,6 @@ class Repository:
         """The record (None: absent or withdrawn) and the revision to expect of it."""
         item = self.store.get(key)
         return (None, ABSENT) if item is None else (decode_or_none(key, item.value, kind), item.revision)
-
-    def _head(self, expect: dict[str, int]) -> AuditHead:
-        """The head of the audit chain as it is now; its revision is added to ``expect``."""
-        found, expect[self.keys.audit_head] = self._read(self.keys.audit_head, AuditHead)
-        return found or audit.genesis(self.cluster)
 
     def run_record(self, run: str) -> RunRecord:
         """How a run stands. Raises ``RecordInvalid`` where there is none of that id."""
@@ -387,10 +388,12 @@ class Repository:
         """Commit with audit entries; tried again while only the head of the chain moved."""
         for attempt in range(ATTEMPTS):
             soft: dict[str, int] = {}
-            entries, head = audit.extend(self._head(soft), run, events)
+            out = dict(writes)
+            audit.carry_on(self.store, self.keys, run, events, soft, out)
             try:
-                return self.store.commit({**expect, **soft}, {**writes, **audit.writes(self.keys, entries, head)})
+                return self.store.commit({**expect, **soft}, out)
             except Conflict as conflict:
+                audit.check_conflict(self.keys, conflict)
                 if conflict.key in expect or attempt + 1 == ATTEMPTS:
                     raise
         raise AssertionError("unreachable")

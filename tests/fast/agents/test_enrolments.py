@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from support.pulling import CLUSTER, enrolments
+from support.sample_records import ENVELOPE, RUN, event
 from underway import trust
-from underway.errors import NotTrusted, StoreError
+from underway.core.model.base import replace
+from underway.errors import NotTrusted, RecordInvalid, StoreError
 from underway.executors.pull import Unknown
 from underway.records.enrolments import CODE_LIFE, ENROLMENT_TYPE, Enrolments
+from underway.records.repository import Repository
 from underway.store.memory import MemoryStore
 from underway_agent import dsse
 
@@ -59,7 +62,7 @@ def test_a_key_that_was_given_up_is_never_taken_again(found: Enrolments) -> None
     secret = found.invite("web1", "ada", 0.0)
     assert found.token_of("web1") == TOKEN, "an open code took the host's key away"
     found.enrol("web1", secret, TWO, TOKEN, 0.0)
-    revoked = found.revoke("web1", "stolen")
+    revoked = found.revoke("web1", "stolen", "ada", 1.0)
     assert (revoked.state, revoked.former, found.token_of("web1")) == ("revoked", (ONE, TWO), "")
     with pytest.raises(Unknown, match=r"its agent was revoked \(stolen\)"):
         found.verify("web1", "x", b"")
@@ -69,12 +72,47 @@ def test_a_key_that_was_given_up_is_never_taken_again(found: Enrolments) -> None
     made = found.enrol("web1", found.invite("web1", "ada", 0.0), THREE, TOKEN, 0.0)
     assert (made.number, made.revoked) == (3, "")
     with pytest.raises(Unknown):
-        found.revoke("web9", "stolen")
+        found.revoke("web9", "stolen", "ada", 1.0)
+
+
+def test_every_change_is_told_in_the_audit_by_the_same_transaction(found: Enrolments) -> None:
+    repository = Repository(found.store, CLUSTER)
+    own = f"underway-mail/{CLUSTER}/hosts/web1"
+
+    def told(entries: int) -> str:
+        last = repository.events()[-1]
+        record, entry = found.store.get(own), found.store.get(repository.keys.audit_entry(entries))
+        assert record is not None and entry is not None and last.seq == entries
+        assert record.revision == entry.revision, "a death in between would leave one of them"
+        return f"{last.actor} {last.host} {last.run or 'no run'}: {last.text}"
+
+    secret = found.invite("web1", "ada", 1.0)
+    assert told(1) == "operator:ada web1 no run: web1 may enrol an agent: a one-time code was made"
+    repository.create_run(replace(RUN, cluster=CLUSTER), ENVELOPE, event("run-started"))
+    found.enrol("web1", secret, ONE, TOKEN, 2.0)
+    assert told(3) == f"host:web1 web1 r1: the agent of web1 was enrolled, key {dsse.fingerprint(ONE)}"
+    found.enrol("web1", secret, ONE, TOKEN, 2.0)
+    found.revoke("web1", "stolen", "bob", 3.0)
+    assert told(4) == "operator:bob web1 r1: the agent of web1 was revoked: stolen"
+    assert repository.verify() == (4, [])
+
+
+def test_without_its_audit_entry_nothing_is_changed(found: Enrolments) -> None:
+    found.invite("web1", "ada", 1.0)
+    before = found.of("web1")
+    keys = Repository(found.store, CLUSTER).keys
+    found.store.commit({}, {keys.audit_head: None})
+    for change in (
+        lambda: found.invite("web1", "eve", 2.0), lambda: found.revoke("web1", "no trace", "eve", 2.0)
+    ):  # fmt: skip
+        with pytest.raises(RecordInvalid, match=r"audit/000000000001: is there already, though .*audit-head names"):
+            change()
+    assert found.of("web1") == before
 
 
 def test_revoking_takes_an_open_code_away(found: Enrolments) -> None:
     secret = found.invite("web1", "ada", 0.0)
-    found.revoke("web1", "sent to the wrong person")
+    found.revoke("web1", "sent to the wrong person", "ada", 1.0)
     with pytest.raises(NotTrusted):
         found.enrol("web1", secret, ONE, TOKEN, 0.0)
 

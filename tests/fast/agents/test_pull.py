@@ -285,7 +285,7 @@ def test_a_host_without_an_agent_is_refused_at_once(site: Site) -> None:
     assert (said.kind, said.text) == (
         "refused", "web2: it has no agent yet: 'underway host enrol web2' shows what to do there",
     )  # fmt: skip
-    site.enrolments.revoke("web1", "stolen")
+    site.enrolments.revoke("web1", "stolen", "ada", 1.0)
     executor.submit(order())
     (said,) = executor.reports(0)
     assert said.kind == "refused" and "was revoked (stolen)" in said.text

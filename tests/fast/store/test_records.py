@@ -13,7 +13,7 @@ from underway.core.model.base import canonical, replace
 from underway.core.model.event import Event
 from underway.core.model.state import ActionRecord, Admission, Health, Hold, RunRecord
 from underway.errors import InputError, RecordInvalid
-from underway.records.audit import AuditEntry, extend, genesis, hash_of, verify, writes
+from underway.records.audit import AuditEntry, carry_on, extend, genesis, hash_of, verify
 from underway.records.codec import SCHEMAS, AuditHead, decode, decode_or_none, encode
 from underway.records.keys import Keys
 from underway.store.memory import MemoryStore
@@ -186,12 +186,17 @@ def event(number: int) -> Event:
     return Event(at=float(number), kind="note", actor="operator:me", text=f"fact {number}")
 
 
+def write(store: MemoryStore, number: int) -> None:
+    expect: dict[str, int] = {}
+    writes: dict[str, bytes] = {}
+    carry_on(store, KEYS, "r1", [event(number)], expect, writes)
+    store.commit(expect, writes)
+
+
 def chain(count: int) -> MemoryStore:
     store = MemoryStore()
-    head = genesis("prod")
     for number in range(1, count + 1):
-        entries, head = extend(head, "r1", [event(number)])
-        store.commit({}, writes(KEYS, entries, head))
+        write(store, number)
     return store
 
 
@@ -281,10 +286,9 @@ def test_an_entry_that_cannot_be_read_is_found() -> None:
 
 def test_a_whole_chain_made_anew_is_found_only_by_a_head_noted_elsewhere() -> None:
     noted = AuditHead(seq=5, hash=entry_at(chain(5), 5).hash)
-    forged, head = MemoryStore(), genesis("prod")
+    forged = MemoryStore()
     for number in range(5):
-        entries, head = extend(head, "r1", [event(number + 100)])
-        forged.commit({}, writes(KEYS, entries, head))
+        write(forged, number + 100)
     assert verify(forged, "prod") == (5, [])
     assert verify(forged, "prod", noted)[1]
     assert verify(chain(4), "prod", noted)[1]  # a tail that was cut off, head and all
