@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -75,13 +76,18 @@ def dispatch(options: argparse.Namespace, directory: Path) -> Dict[str, Any]:
 
 
 def ping(directory: Path) -> Dict[str, Any]:
-    """Which runner this is, whether it is enrolled, and the number of its journal's last line."""
+    """Which runner this is, whether it is enrolled, and the numbers of its journal's last line and of the last change
+    of the keys that it knows.
+    """
+    from underway_runner import disk  # noqa: PLC0415
     from underway_runner.journal import read  # noqa: PLC0415
 
     said: Dict[str, Any] = {"kind": "pong", "version": __version__, "enrolled": (directory / "host.json").exists()}
     if said["enrolled"]:
         lines = read(directory)
         said["last"] = lines[-1]["seq"] if lines else 0
+        with contextlib.suppress(ValueError):  # whoever asks for work is told what is wrong with it
+            said["trust"] = int((disk.read_json(directory / "host.json") or {}).get("trust", {}).get("number", 0))
     return said
 
 

@@ -9,9 +9,9 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
-from underway_runner import disk, procs, trust
+from underway_runner import chain, disk, procs, trust
 from underway_runner.ansible_run import read_sessions
 from underway_runner.errors import Busy, JournalDamaged, Refused
 from underway_runner.history import fold, outcome
@@ -35,6 +35,8 @@ def start(directory: Path, request: Mapping[str, Any], go: Optional[Go] = None) 
     Raises Refused (nothing was changed), Busy or JournalDamaged. Answers ``accepted`` as well when this very
     ticket is at work or has ended: ``follow`` says how.
     """
+    if request.get("links"):
+        chain.learn(directory, request["links"])
     work = trust.verify(request, trust.load_host(directory))
     known = request.get("known", 0)
     if not isinstance(known, int):
@@ -52,6 +54,7 @@ def _start(directory: Path, work: Work, known: int, lock: int, go: Go) -> Dict[s
     tokens = _tokens(directory)
     ticket = work.ticket
     _fence(tokens, work)
+    _check_way(tokens, work)
     journal = Journal(directory)
     try:
         known = max(known, int(tokens.get("seq", 0)))
@@ -173,6 +176,26 @@ def _fence(tokens: Mapping[str, Any], work: Work) -> None:
         raise Refused(f"ticket: token {ticket['token']} came before with another ticket")
 
 
+def _check_way(tokens: Mapping[str, Any], work: Work) -> None:
+    """Refuse a plan that upgrades to a release which this host has left: an old one, however well signed, is no way
+    back. Only a rollback is, which is signed as what it is."""
+    target = work.plan.get("target")
+    if work.mode == "upgrade" and target in tokens.get("left", ()):
+        raise Refused(
+            f"plan: upgrades to {target}, which this host has left for a newer release: only a signed rollback"
+            " goes back ('underway rollback')"
+        )
+
+
+def _left_after(tokens: Mapping[str, Any], work: Work) -> Set[str]:
+    """The releases that this host has left, once this work has begun."""
+    left = set(tokens.get("left", ()))
+    source = str(work.plan.get("source") or "")
+    if work.mode == "upgrade" and source and source != work.plan.get("target"):
+        return left | {source}
+    return left - {source} if work.mode == "rollback" else left
+
+
 def _remember(directory: Path, tokens: Dict[str, Any], work: Work, last: int) -> None:
     ticket = work.ticket
     actions = tokens.setdefault("actions", {})
@@ -181,6 +204,7 @@ def _remember(directory: Path, tokens: Dict[str, Any], work: Work, last: int) ->
         seen = {"token": ticket["token"], "tickets": {}}
     if seen["tickets"].get(str(ticket["leg"])) == work.ticket_digest:
         return
+    tokens["left"] = sorted(_left_after(tokens, work))
     seen["tickets"][str(ticket["leg"])] = work.ticket_digest
     actions[ticket["action"]] = seen
     tokens["seq"] = last

@@ -11,16 +11,13 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import FormatError, VerificationError
-from securesystemslib.signer import Key, SSlibKey  # type: ignore[attr-defined]  # public, but not in an __all__
-
 from underway_runner import PLAN_TYPE, PROTOCOL, TICKET_TYPE, disk
 from underway_runner.errors import Refused
+from underway_runner.signatures import Document, opened
 
 TOLERANCE = 300.0
 """Seconds by which the clocks of coordinator and host may differ; expiry is not a safety device."""
@@ -50,18 +47,25 @@ class HostFile:
     """``host.json``, written by enrolment: whose signatures count here, and what this host allows.
 
     ``keys``: public keys as ``{"keyid", "keytype", "scheme", "keyval", "use"}``; ``use`` is ``plan`` or
-    ``ticket``. ``policy``: ``threshold`` (signatures that a plan needs, default 1), ``modes``
-    (default both), ``roles`` (passes of other roles are refused; default all).
+    ``ticket``. ``policy``: ``threshold`` (signatures that a plan needs at least, whatever the cluster says),
+    ``modes`` (default all), ``roles`` (passes of other roles are refused; default all). ``trust``: of the last change
+    of the keys (see chain), its ``number``, ``threshold`` and the keys that are ``revoked``.
     """
 
     cluster: str
     host: str
     keys: Tuple[Mapping[str, Any], ...]
     policy: Mapping[str, Any]
+    trust: Mapping[str, Any] = field(default_factory=dict)
 
-    def keys_for(self, purpose: str) -> List[Key]:
+    def keys_for(self, purpose: str) -> List[Document]:
         """The keys whose signature on a ``plan`` or ``ticket`` counts."""
-        return [public_key(key) for key in self.keys if key.get("use") == purpose]
+        return [key for key in self.keys if key.get("use") == purpose]
+
+    @property
+    def threshold(self) -> int:
+        """How many plan keys must sign a plan: as the cluster says, or more if this host's own policy does."""
+        return max(int(self.trust.get("threshold", 1)), int(self.policy.get("threshold", 1)))
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,6 @@ class Work:
         return str(self.ticket.get("mode", "upgrade"))
 
 
-def public_key(key: Mapping[str, Any]) -> SSlibKey:
-    """A key of ``host.json`` or of ``enrol``. Raises Refused if it is not an Ed25519 public key."""
-    try:
-        if key["keytype"] != "ed25519" or key["scheme"] != "ed25519":
-            raise Refused(f"key {key['keyid']}: expected ed25519, found {key['keytype']}/{key['scheme']}")
-        bytes.fromhex(key["keyval"]["public"])
-        return SSlibKey(key["keyid"], key["keytype"], key["scheme"], dict(key["keyval"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise Refused(f"keys: not a public key: {error!r} (give keyid, keytype, scheme, keyval)") from None
-
-
 def load_host(directory: Path) -> HostFile:
     """Read ``host.json``. Raises Refused if the host is not enrolled."""
     try:
@@ -107,7 +100,9 @@ def load_host(directory: Path) -> HostFile:
             f"{directory}: this host is not enrolled (run 'underway enrol' for it; if it is a new machine in the place"
             " of one that died during a run, 'underway replace' first)"
         )
-    return HostFile(found["cluster"], found["host"], tuple(found["keys"]), found.get("policy", {}))
+    return HostFile(
+        found["cluster"], found["host"], tuple(found["keys"]), found.get("policy", {}), found.get("trust", {})
+    )
 
 
 def same_ticket(ticket: Mapping[str, Any]) -> str:
@@ -120,7 +115,7 @@ def same_ticket(ticket: Mapping[str, Any]) -> str:
 
 def verify(request: Mapping[str, Any], host: HostFile) -> Work:
     """Check a ``start`` request against the host's keys, name and policy. Raises Refused with the reason."""
-    plan_bytes = _open(request, "plan", PLAN_TYPE, host, int(host.policy.get("threshold", 1)))
+    plan_bytes = _open(request, "plan", PLAN_TYPE, host, host.threshold)
     ticket_bytes = _open(request, "ticket", TICKET_TYPE, host, 1)
     ticket = _object(ticket_bytes, "ticket")
     plan = _object(plan_bytes, "plan")
@@ -139,22 +134,11 @@ def verify(request: Mapping[str, Any], host: HostFile) -> Work:
 
 
 def _open(request: Mapping[str, Any], name: str, kind: str, host: HostFile, threshold: int) -> bytes:
-    keys = host.keys_for(name)
     try:
-        envelope = Envelope.from_dict(json.loads(base64.b64decode(request[name], validate=True)))
-        if envelope.payload_type != kind:
-            raise Refused(f"{name}: expected payload type {kind}, found {envelope.payload_type!r}")
-        signed = envelope.verify(keys, threshold)
-        if len({key.keyval["public"] for key in signed.values()}) < threshold:
-            raise Refused(f"{name}: two of its signatures are of one key under two names")
-    except VerificationError:
-        raise Refused(
-            f"{name}: not signed by {threshold} of the {len(keys)} keys that this host trusts"
-            " (the host was enrolled with other keys, or the bytes were changed)"
-        ) from None
-    except (KeyError, TypeError, ValueError, AttributeError, FormatError, binascii.Error) as error:
+        data = base64.b64decode(request[name], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise Refused(f"{name}: not a signed envelope: {error!r}") from None
-    return bytes(envelope.payload)
+    return opened(data, name, kind, host.keys_for(name), threshold, host.trust.get("revoked", ()))
 
 
 def _object(data: bytes, name: str) -> Dict[str, Any]:
