@@ -37,7 +37,7 @@ _CAPACITY: frozenset[ReasonKind] = frozenset(
 _SETTLED: frozenset[ReasonKind] = frozenset({"done", "at-work", "soaking"})
 _URGENT: tuple[ReasonKind, ...] = (
     "unknown", "failed", "stuck", "halted-failures", "halted-outage", "host-unhealthy", "approval-wanted", "paused",
-    "aborted", "held", "limit-zero", "over-limit", "other-run",
+    "aborted", "held", "dropped", "limit-zero", "over-limit", "other-run",
 )  # fmt: skip
 
 
@@ -79,13 +79,14 @@ class Waiting:
     def __str__(self) -> str:
         sentence = self.sentence
         if self.count > 1 and sentence.startswith("waits "):
-            return f"{plural(self.count, 'host')} wait {sentence[6:]}"
+            return f"{plural(self.count, 'host')} wait {sentence[6:].replace('its turn', 'their turn', 1)}"
         return f"{plural(self.count, 'host')}: {sentence}" if self.count > 1 else f"{self.hosts[0]}: {sentence}"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``hosts`` counts hosts by state (pending, upgrading, upgraded, failed, unknown) and, beside it, held ones.
+    """``hosts`` counts hosts by state (pending, upgrading, upgraded, failed, unknown; dropped ones are in none) and,
+    beside it, held ones.
     ``eta``: seconds until all is done, None where only an operator can say (``basis`` tells which it is).
     """
 
@@ -213,7 +214,7 @@ def _hosts(layout: Layout, records: _Records, snapshot: Snapshot) -> dict[str, i
             if state and (host not in worst or order.index(state) > order.index(worst[host])):
                 worst[host] = state
     counts = dict.fromkeys(("pending", "upgrading", "upgraded", "failed", "unknown"), 0)
-    for host in layout.plan.hosts:
+    for host in layout.plan.hosts.keys() - snapshot.dropped().keys():
         counts[worst.get(host) or ("pending" if wanted.get(host, 0) > 0 else "upgraded")] += 1
     counts["held"] = sum(1 for host in snapshot.holds if host in layout.plan.hosts)
     return counts
@@ -280,8 +281,8 @@ def _eta(
         return None, f"the run is {snapshot.run.state}"
     if decision.halt is not None:
         return None, decision.halt.sentence
-    tally = Tally(layout, policy)
-    whole = policy.prepare_limit.resolve(len(layout.plan.hosts))
+    tally = Tally(layout, policy, dropped=snapshot.dropped())
+    whole = policy.prepare_limit.resolve(tally.size)
     pace = _pace(records)
     at, measured, guessed, approvals, zero = now, 0, 0, [], set()
     for number, stage in enumerate(layout.stages):

@@ -12,7 +12,7 @@ from underway.core.model.plan import Plan
 from underway.core.model.policy import Limit, Policy, Window
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import ActionRecord
-from underway.core.progress import Progress, counts_by_kind, progress
+from underway.core.progress import Progress, Waiting, counts_by_kind, progress
 from underway.core.rules import decide
 
 T0 = 1_790_000_000.0
@@ -48,6 +48,11 @@ def test_counts_and_groups() -> None:
     assert [(work.host, work.seconds) for work in found.working] == [("web2", 30.0), ("web3", 30.0)]
     assert found.next[:2] == ("data/web/web4", "data/web/web5")
     assert found.slots == {"web": (2, 2)}
+
+
+def test_hosts_that_wait_are_told_in_the_plural() -> None:
+    both = Waiting("parallel-limit", 2, ("web1", "web2"), "waits for its turn: 1 of 1 at work at once in stage prepare")
+    assert str(both) == "2 hosts wait for their turn: 1 of 1 at work at once in stage prepare"
 
 
 def test_estimate_is_kept_by_the_run() -> None:
