@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from support import store_rights
 from support.kv import access_to
 from support.near_agent import Near, until_ended, wait_until
 from support.stores import KINDS, StoreCluster, store_cluster
-from underway.app.agents import rights_text
+from underway.app.rights import rights_of, rights_of_agent, words
 from underway.executors.mail import ORDERS, REPORTS
 from underway.store.served import ServedStore
 from underway_agent import letters
@@ -23,7 +22,7 @@ from underway_agent.kv.base import KvDenied
 from underway_agent.kv.opening import open_kv
 from underway_agent.letters import Orders
 from underway_agent.link.kv import KvLink
-from underway_agent.places import place, reads, writes
+from underway_agent.places import place
 
 pytestmark = pytest.mark.service
 
@@ -37,17 +36,8 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreClu
 
 
 def small(cluster: StoreCluster, directory: Path, host: str) -> Access:
-    """Access with the rights of one host's agent: Consul takes the policy as the program prints it."""
-    server = cluster.servers[0]
-    if cluster.kind == "consul":
-        given = store_rights.consul_token(server, host, rights_text("consul", host, ROOT, host))
-    else:
-        granted = [("READ", one) for one in reads(ROOT, host)] + [("WRITE", one) for one in writes(ROOT, host)]
-        text = rights_text("etcd", host, ROOT, host)
-        assert all(f"{kind.lower()} {one}" in text for kind, one in granted) and text.count("\n") == len(granted)
-        given = store_rights.etcd_user(server, host, granted)
-    directory.mkdir()
-    return access_to(dataclasses.replace(cluster, access=given), directory)
+    """Access with the rights of one host's agent, as the program prints them."""
+    return store_rights.actor(cluster, directory, host, words(cluster.kind, host, rights_of_agent(host, ROOT)))
 
 
 @pytest.fixture
@@ -66,8 +56,9 @@ def kit(tmp_path: Path) -> Kit:
 
 @pytest.fixture
 def near(cluster: StoreCluster, kit: Kit, tmp_path: Path) -> Iterator[Near]:
-    (tmp_path / "all").mkdir()
-    store = ServedStore(open_kv(access_to(cluster, tmp_path / "all")), "underway/demo")
+    text = words(cluster.kind, "operator", rights_of("operator", "underway/demo", "demo"))
+    operator = store_rights.actor(cluster, tmp_path / "operator", "operator", text)
+    store = ServedStore(open_kv(operator), "underway/demo")
     own = small(cluster, tmp_path / "own", "h1")
     made = Near(tmp_path, kit, store, lambda: KvLink(open_kv(own), ROOT, "h1"))
     yield made
@@ -75,7 +66,7 @@ def near(cluster: StoreCluster, kit: Kit, tmp_path: Path) -> Iterator[Near]:
     store.close()
 
 
-def test_work_is_fetched_with_the_rights_of_one_host(near: Near, kit: Kit, tmp_path: Path) -> None:
+def test_work_is_given_and_fetched_with_the_least_rights(near: Near, kit: Kit, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     near.begin()
     executor = near.executor()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from underway import trust
-from underway.app.opening import noted
 from underway.app.place import Session
 from underway.core.model.cluster import Host
 from underway.errors import InputError, NotTrusted
@@ -18,7 +17,6 @@ from underway.records.kvmail import KvMail, Served
 from underway.records.mailbox import StoreMail
 from underway_agent.code import Code
 from underway_agent.letters import HELLO_TYPE
-from underway_agent.places import reads, writes
 
 ADDRESS = "serve.json"
 """File of the state directory: where ``underway serve`` answers, and the SHA-256 of its authority's certificate."""
@@ -116,30 +114,6 @@ def agents(session: Session) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return told
-
-
-def rights(session: Session, host: Host) -> str:
-    """The least rights for a host's agent in the server of the store, in the server's own words. Raises InputError."""
-    access = noted(session.place.state)
-    root = mail_root_of(session)
-    if access is None or not root:
-        raise InputError(
-            "the store of this cluster is a file here: agents ask 'underway serve', and need no other rights"
-        )
-    return rights_text(access.address.kind, f"underway-{session.place.cluster_name()}-{host.name}", root, host.name)
-
-
-def rights_text(kind: str, name: str, root: str, host: str) -> str:
-    """A policy for Consul (``consul acl policy create -name NAME -rules -``), or etcdctl's commands for a role."""
-    if kind == "consul":
-        rules = [f'key_prefix "{where}" {{ policy = "read" }}' for where in reads(root, host)]
-        rules += [f'key_prefix "{where}" {{ policy = "write" }}' for where in writes(root, host)]
-        return "\n".join(rules)
-    grant = f"etcdctl role grant-permission {name} --prefix=true"
-    lines = [f"etcdctl role add {name}"]
-    lines += [f"{grant} read {where}" for where in reads(root, host)]
-    lines += [f"{grant} write {where}" for where in writes(root, host)]
-    return "\n".join(lines)
 
 
 def write_address(state: Path, url: str, authority: str) -> None:

@@ -84,8 +84,13 @@ def open_store(state: Path, cluster: str) -> Store:
         kv = opening.open_kv(access)
     except AddressError as error:
         raise InputError(f"store of cluster {cluster}: {error}") from None
-    store: Store = served.ServedStore(kv, f"{access.address.prefix or PREFIX}/{cluster}")
+    store: Store = served.ServedStore(kv, root_of(access, cluster))
     return store
+
+
+def root_of(access: Access, cluster: str) -> str:
+    """The key on a server under which all of a cluster's records and letters lie."""
+    return f"{access.address.prefix or PREFIX}/{cluster}"
 
 
 @runtime_checkable

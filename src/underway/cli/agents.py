@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -176,9 +176,24 @@ def host_rights(context: Context, name: str) -> None:
 
     For agents that ask there and not at 'underway serve': a policy for Consul, or commands that make a role of etcd.
     """
-    from underway.app.agents import rights
+    from underway.app.rights import agent_rights
 
-    echo(rights(context.session, _host(context, name)))
+    echo(agent_rights(context.session, _host(context, name).name))
+
+
+@click.command("rights")
+@click.argument("who", type=click.Choice(["operator", "serve", "viewer"]))
+@pass_context
+def store_rights(context: Context, who: Literal["operator", "serve", "viewer"]) -> None:
+    """Print the least rights in Consul or etcd.
+
+    They are of those who use this cluster's records there: operator (all commands, and coordinators), serve ('underway
+    serve'), or viewer (status, report, log, audit). It is a policy for Consul, or commands that make a role of etcd.
+    Agents that ask there themselves: 'underway host rights'.
+    """
+    from underway.app.rights import rights
+
+    echo(rights(context.session, who))
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,6 +16,7 @@ from underway.cli.compat_call import COMPLETE, FAILED, IN_PROGRESS, KEPT_OUT, Co
 from underway.cli.compat_hosts import COMMANDS
 from underway.cli.compat_store import Store, store_options
 from underway.cli.context import Context, echo, echo_json, pass_context, shown
+from underway.errors import InputError
 
 if TYPE_CHECKING:
     from underway.app.compat import Front, Outcome
@@ -276,6 +277,28 @@ def global_disable(context: Context, store: Store, noop: bool, inventory: bool |
     for line in _lost_lines(outcome.lost, noop):
         echo(line)
     _show_status(outcome.status)
+
+
+@compat.command("rights", cls=Coded)
+@click.argument("who", type=click.Choice(["operator", "viewer", "host"]))
+@click.argument("host", default="")
+@store_options
+def rights(who: Literal["operator", "viewer", "host"], host: str, store: Store) -> None:
+    """Print the least rights in Consul or etcd.
+
+    They are of those who use these keys: operator (all commands), viewer (status), or host and the name of the HOST
+    whose scripts ask and report. It is a policy for Consul, or commands that make a role of etcd. The server is not
+    asked.
+    """
+    from underway.app.compat import check_name
+    from underway.app.rights import rights_of_compat, words
+
+    if (who == "host") != bool(host):
+        raise InputError("expected 'operator', 'viewer', or 'host' and its name")
+    if host:
+        check_name(host, "host")
+    name = f"underway-compat-{host or who}"
+    echo(words(store.kind, name, rights_of_compat(who, store.keys, host)))
 
 
 for command in COMMANDS:

@@ -40,6 +40,11 @@ class Store:
         prefix = self._access().address.prefix
         return Keys(prefix=f"{prefix}/" if prefix else "")
 
+    @property
+    def kind(self) -> str:
+        """``consul`` or ``etcd``. Raises InputError."""
+        return str(self._access().address.kind)
+
     def open(self) -> Kv:
         """A client; to be made in the event loop that uses it. Raises InputError."""
         from underway_agent.kv.address import AddressError

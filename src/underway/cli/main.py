@@ -47,6 +47,7 @@ COMMANDS = {
     "serve": "agents:serve",
     "host": "agents:host",
     "agent": "agents:agent",
+    "rights": "agents:store_rights",
     "compat": "compat:compat",
     "global-disable": "compat:global_disable",
 }

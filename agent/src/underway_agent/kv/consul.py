@@ -50,22 +50,22 @@ class ConsulKv:
     async def view(self, keys: Sequence[str] = (), prefixes: Sequence[str] = ()) -> KvView:
         names, trees = list(dict.fromkeys(keys)), list(dict.fromkeys(prefixes))
         check_parts(len(names) + len(trees))
-        # A transaction with a "get" of an absent key fails as a whole, and says which: for those the next one asks that
-        # they are absent, so that what it shows is of one moment.
+        # A transaction with a "get" of an absent key fails as a whole, and says which. The next one asks for what
+        # begins with that key, the key itself too if it is there by now: "check-not-exists" needs the right to write.
         there = dict.fromkeys(names, True)
         for _ in range(_ROUNDS):
-            ops = [{"KV": {"Verb": "get" if there[name] else "check-not-exists", "Key": name}} for name in names]
+            ops = [{"KV": {"Verb": "get" if there[name] else "get-tree", "Key": name}} for name in names]
             ops += [{"KV": {"Verb": "get-tree", "Key": tree}} for tree in trees]
             answer, document = await self._txn(ops, safe=True)
             errors = document.get("Errors") or []
             if not errors:
-                return self._seen(answer, document, [name for name in names if there[name]])
+                return self._seen(answer, document, there, trees)
             for error in errors:
                 place, what = int(error["OpIndex"]), str(error["What"])
-                if place >= len(names) or (there[names[place]] and _MISSING not in what):
+                if place >= len(names) or _MISSING not in what:
                     raise KvRefused(f"consul: {answer.url}: {one_line(what)}")
-                there[names[place]] = not there[names[place]]
-            if len(ops) == 1 and not there[names[0]]:
+                there[names[place]] = False
+            if len(ops) == 1:
                 return KvView((), ABSENT, answer.time)
         raise KvUnavailable(f"consul: {answer.url}: what was looked at kept changing")
 
@@ -143,14 +143,17 @@ class ConsulKv:
         answer = await self._ask("PUT", f"/v1/session/{verb}/{session}", safe=True, fine=(200, 404))
         return answer.status == 200
 
-    def _seen(self, answer: Answer, document: Mapping[str, Any], names: Sequence[str]) -> KvView:
+    def _seen(
+        self, answer: Answer, document: Mapping[str, Any], there: Mapping[str, bool], trees: Sequence[str]
+    ) -> KvView:
         found: dict[str, KvItem] = {}
         for one in document.get("Results") or []:
             entry = one["KV"]
-            value = base64.b64decode(entry["Value"] or "")
-            found[entry["Key"]] = KvItem(entry["Key"], value, int(entry["ModifyIndex"]))
-        hidden = [name for name in names if name not in found]  # Consul leaves out what the token may not read
-        if hidden:
+            key = entry["Key"]
+            if key in there or any(key.startswith(tree) for tree in trees):
+                found[key] = KvItem(key, base64.b64decode(entry["Value"] or ""), int(entry["ModifyIndex"]))
+        hidden = [name for name in there if there[name] and name not in found]
+        if hidden:  # Consul leaves out what the token may not read
             raise KvDenied(f"consul: {answer.url}: {hidden[0]}: the token may not read this key")
         items = tuple(found[key] for key in sorted(found))
         return KvView(items, max((item.index for item in items), default=ABSENT), answer.time)
