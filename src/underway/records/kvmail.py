@@ -1,20 +1,32 @@
 """The mail of coordinator and agents in the server that holds the store, beside the store and not through it.
 
 A letter is one plain write: it takes no part in the order of commits, which is the coordinators' own, and agents can be
-given rights to their own letters alone.
+given rights to their own letters alone. Letters to hosts also stand in a list of changes, numbered and written with
+them: whoever hands them out for all hosts reads what changed, and not all of them each time. No server tells that.
 """
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from underway.executors.mail import Letter
-from underway_agent.kv.base import Kv, KvItem, KvView
+from underway.errors import StoreUnavailable
+from underway.executors.mail import ORDERS, Letter
+from underway_agent.kv.base import ABSENT, MAX_OPS, Kv, KvItem, KvView
 from underway_agent.places import key_of, place
 
 AT_ONCE = 50
 """Letters that are asked for, or deleted, in one request."""
+
+KEPT = 1000
+"""Changes that are remembered; who looks after more of them reads all letters once."""
+
+ATTEMPTS = 100
+"""Times that a letter is tried to be left while others only left theirs."""
+
+_DIGITS = 12
 
 T = TypeVar("T")
 
@@ -31,11 +43,17 @@ class Served(Protocol):
 
 
 class KvMail:
-    """The contract of ``executors/mail.py``; marks are the server's index. Closing the store is the owner's."""
+    """The contract of ``executors/mail.py``; marks are the server's index. Closing the store is the owner's.
 
-    def __init__(self, store: Served) -> None:
-        self._store = store
+    ``kept`` is for tests.
+    """
+
+    def __init__(self, store: Served, kept: int = KEPT) -> None:
+        self._store, self._kept = store, kept
         self.root = f"{store.root}/mail"
+        self._head_key = f"{self.root}/log/head"
+        self._written: tuple[int, int] | None = None  # number and index of the latest change, where it was ours
+        self._seen = (0, 0)  # mark that a list of letters to hosts gave, and the number of the change that it is of
 
     def get(self, key: str) -> Letter | None:
         """See Mail."""
@@ -46,7 +64,10 @@ class KvMail:
     def put(self, key: str, data: bytes, upon: int | None = None) -> int | None:
         """See Mail."""
         where = place(self.root, key)
-        return self._write({where: data}, {} if upon is None else {where: upon})
+        expect = {} if upon is None else {where: upon}
+        if not key.startswith(ORDERS):
+            return self._write({where: data}, expect)
+        return self._put_noted(key, {where: data}, expect)
 
     def delete(self, keys: Sequence[str]) -> None:
         """See Mail."""
@@ -54,7 +75,10 @@ class KvMail:
             self._write({place(self.root, key): None for key in keys[start : start + AT_ONCE]})
 
     def list(self, prefix: str, since: int = 0, names: Collection[str] | None = None) -> tuple[Sequence[Letter], int]:
-        """See Mail. Without ``names`` all letters under the prefix are read, whatever ``since`` is."""
+        """See Mail. Without ``names`` all letters under the prefix are read, whatever ``since`` is; but of the letters
+        to hosts those that were put since the last call of this very object, where ``since`` is what that gave."""
+        if prefix == ORDERS and names is None:
+            return self._orders(since)
         if names is None or not names:
             view = self._view(prefixes=[f"{self.root}/{prefix if names is None else 'none/'}"])
             return [self._letter(item) for item in view.items if item.index > since], view.index
@@ -69,7 +93,76 @@ class KvMail:
 
     def wait(self, prefix: str, since: int, timeout: float) -> None:
         """See Mail."""
-        self._ask(lambda kv: kv.wait(f"{self.root}/{prefix}", since, timeout))
+        where = self._head_key if prefix == ORDERS else f"{self.root}/{prefix}"
+        self._ask(lambda kv: kv.wait(where, since, timeout))
+
+    # --- letters to hosts, and the list of their changes --------------------------------------------------------------
+
+    def _put_noted(self, key: str, writes: Mapping[str, bytes], expect: Mapping[str, int]) -> int | None:
+        """Leave a letter together with its entry in the list of changes."""
+        written, self._written = self._written, None
+        for attempt in range(ATTEMPTS):
+            number, index = written or self._head(self._view([self._head_key]))
+            out: dict[str, bytes | None] = {
+                **writes, self._head_key: str(number + 1).encode(), self._entry(number + 1): key.encode()
+            }  # fmt: skip
+            if number >= self._kept:
+                out[self._entry(number + 1 - self._kept)] = None
+            done = self._write(out, {**expect, self._head_key: index})
+            if done is not None:
+                self._written = (number + 1, done)
+                return done
+            view = self._view([self._head_key, *expect])
+            for where, mark in expect.items():
+                item = view.get(where)
+                if (ABSENT if item is None else item.index) != mark:
+                    return None
+            written = self._head(view)
+            time.sleep(random.uniform(0.0, min(0.2, 0.002 * 2**attempt)))  # noqa: S311 (no secret)
+        raise StoreUnavailable(f"{self._head_key}: others wrote each time that a letter was left; it was not left")
+
+    def _orders(self, since: int) -> tuple[Sequence[Letter], int]:
+        """What changed since the last look, where it was at ``since`` and the list of changes still says so."""
+        mark, before = self._seen
+        found = None if not since or since != mark else self._changed(before, mark)
+        if found is None:
+            view = self._view([self._head_key], [f"{self.root}/{ORDERS}"])
+            number, _ = self._head(view)
+            # all of them, whatever ``since`` is: where an older copy was put back, older letters are news
+            found = [self._letter(item) for item in view.items if item.key != self._head_key], view.index, number
+        self._seen = (found[1], found[2])
+        return found[0], found[1]
+
+    def _changed(self, before: int, mark: int) -> tuple[Sequence[Letter], int, int] | None:
+        """Letters that changed after number ``before``, the mark to go on from, and the number; None: not known."""
+        number, index = self._head(self._view([self._head_key]))
+        if index <= mark and number == before:
+            return [], mark, before
+        if not 0 < before < number < before + self._kept:
+            return None
+        names: dict[str, None] = {}
+        wanted = [self._entry(one) for one in range(before, number + 1)]
+        for start in range(0, len(wanted), MAX_OPS):
+            some = wanted[start : start + MAX_OPS]
+            items = self._view(some).items
+            if len(items) < len(some) or (not start and items[0].index > mark):
+                return None  # cleared away meanwhile; or the one that was seen is another now: an older copy came back
+            names.update((item.value.decode("utf-8", "replace"), None) for item in items[0 if start else 1 :])
+        keys = [place(self.root, name) for name in names if name.startswith(ORDERS)]
+        letters: list[Letter] = []
+        for start in range(0, len(keys), AT_ONCE):
+            letters += map(self._letter, self._view(keys[start : start + AT_ONCE]).items)
+        return letters, max(mark, index), number
+
+    def _head(self, view: KvView) -> tuple[int, int]:
+        """Number and index of the latest change; the list begins anew where somebody else wrote over it."""
+        item = view.get(self._head_key)
+        if item is None:
+            return 0, ABSENT
+        return int(item.value) if item.value.isdigit() and len(item.value) <= _DIGITS else 0, item.index
+
+    def _entry(self, number: int) -> str:
+        return f"{self.root}/log/{number:0{_DIGITS}d}"
 
     def _view(self, keys: Sequence[str] = (), prefixes: Sequence[str] = ()) -> KvView:
         return self._ask(lambda kv: kv.view(keys, prefixes))
