@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any, Dict, List, Protocol
 from underway_runner import disk, journal, playbook, procs
 from underway_runner.errors import PlanMismatch
 from underway_runner.notices import Notices
+from underway_runner.output import pieces
 
 if TYPE_CHECKING:
     from underway_runner.supervisor import Supervisor
 
 HERE = Path(__file__).resolve().parent
-OUTPUT_LINES = 8
-"""Journal lines of output of one failed task; the rest is in the output file."""
-
 LAUNCH = "from underway_runner.child import main; import os, sys; s = main(); sys.stdout.flush(); os._exit(s)"
 
 
@@ -45,7 +43,8 @@ class Cancelled(Exception):
 class Ended:
     """How a run of Ansible ended. ``said_end``: it came to its own end; ``reason``: why the runner ended it.
 
-    ``lost``: Ansible itself lost the host (only where it works from elsewhere).
+    ``lost``: Ansible itself lost the host (only where it works from elsewhere). ``rebooting``: the step that told the
+    machine to reboot, which is not ended by that.
     """
 
     status: int = 0
@@ -56,6 +55,7 @@ class Ended:
     last_words: str = ""
     tasks: int = 0
     lost: str = ""
+    rebooting: str = ""
 
     @property
     def signalled(self) -> bool:
@@ -73,6 +73,7 @@ class AnsibleRun:
         self._journaled = journaled
         self._ended = Ended()
         self._step = ""
+        self._changed = False  # whether a task of the open step changed anything
         self._notices = Notices()
         self._deadline = limit
         self._timeout = 0.0
@@ -260,6 +261,9 @@ class AnsibleRun:
         log = self._pass
         if not self._journaled:
             return True
+        if self._reboots():
+            self._ended.said_end = True
+            return False
         if end:
             log.journal.append("end", sync=not begin, step=self._id(end))
         self._step = ""
@@ -272,12 +276,18 @@ class AnsibleRun:
             except OSError as error:
                 self._ended.reason = f"step {step} was not begun, its journal line cannot be written: {error.strerror}"
                 return False
-            self._step = step
+            self._step, self._changed = step, False
             self._notices = Notices()
             self._timeout = float(log.specs[step].get("timeout", 3600.0))
             self._deadline = time.monotonic() + self._timeout
             log.output.next_step(step)
         return True
+
+    def _reboots(self) -> bool:
+        """Whether the open step told the machine to reboot: then nothing follows in this boot."""
+        if self._step and self._changed and self._pass.specs[self._step].get("reboot"):
+            self._ended.rebooting = self._step
+        return bool(self._ended.rebooting)
 
     def _id(self, slug: str) -> str:
         for step in self._pass.steps:
@@ -290,13 +300,14 @@ class AnsibleRun:
         self._ended.failed = failed
         if failed:
             self._ended.failed_step = self._step
-        elif self._step and self._journaled:
+        elif self._step and self._journaled and not self._reboots():
             self._pass.journal.append("end", step=self._step)
         return True
 
     def _result(self, event: Dict[str, Any]) -> None:
         name, text = self._name(event["task"]), self._pass.scrub(event["text"])
         failed = event["result"] == "failed"
+        self._changed |= bool(event["changed"])
         rc = 1 if event["result"] in ("failed", "ignored") else 0
         if failed:
             self._ended.last_words = journal.clean(f"{name}: {text}", 1000)
@@ -354,16 +365,6 @@ class AnsibleRun:
             self._pass.output.write(text)
             if text.strip() and not self._ended.failed and not self._ended.tasks:
                 self._ended.last_words = journal.clean(f"{self._ended.last_words}\n{text}".strip()[-1000:], 1000)
-
-
-def pieces(text: str) -> List[str]:
-    """Output of a failed task as journal lines: its beginning and its end."""
-    size = journal.TEXT_LIMIT // 2  # escapes make text longer
-    found = [text[start : start + size] for start in range(0, len(text), size)]
-    if len(found) > OUTPUT_LINES:
-        half = OUTPUT_LINES // 2
-        found = [*found[:half], *found[-half:]]
-    return found
 
 
 def read_sessions(path: Path) -> List[int]:

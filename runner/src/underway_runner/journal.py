@@ -195,6 +195,10 @@ class Journal:
         disk.failpoint(f"after-{kind}")
         return line
 
+    def sync(self) -> None:
+        """Make every line durable."""
+        os.fsync(self._fd)
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import List
 
-from underway_runner import disk
+from underway_runner import disk, journal
 
 LIMIT = 10 * 1024 * 1024
 """Bytes of output that are kept of one step: half from its beginning, half from its end."""
+
+OUTPUT_LINES = 8
+"""Journal lines of output of one failed task; the rest is in the output file."""
 
 
 class Output:
@@ -54,3 +58,13 @@ class Output:
     def _put(self, data: bytes) -> None:
         with contextlib.suppress(OSError):
             disk.write_all(self._fd, data)
+
+
+def pieces(text: str) -> List[str]:
+    """Output of a failed task as journal lines: its beginning and its end."""
+    size = journal.TEXT_LIMIT // 2  # escapes make text longer
+    found = [text[start : start + size] for start in range(0, len(text), size)]
+    if len(found) > OUTPUT_LINES:
+        half = OUTPUT_LINES // 2
+        found = [*found[:half], *found[-half:]]
+    return found

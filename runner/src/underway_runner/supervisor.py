@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from underway_runner import disk, playbook, procs
+from underway_runner import disk, playbook, procs, rebooting
 from underway_runner.ansible_run import AnsibleRun, Cancelled, Ended
 from underway_runner.errors import PlanMismatch
-from underway_runner.history import History, fold
+from underway_runner.history import History, Line, fold
 from underway_runner.journal import Journal
 from underway_runner.output import Output
 from underway_runner.scrub import Scrubber
@@ -109,6 +109,8 @@ class Supervisor:
                 self._finish()
                 return
             ended = self.runs(self, self._arguments(before), limit=self._limit()).go()
+            if self._goes_down(ended):
+                return
             if ended.said_end or ended.reason:
                 self._conclude(ended)
                 return
@@ -119,6 +121,25 @@ class Supervisor:
                 how = f"by signal {-ended.status}" if ended.signalled else f"with status {ended.status}"
                 self._fail(step, ended.lost or f"Ansible ended {how}: {ended.last_words}")
                 return
+
+    def _goes_down(self, ended: Ended) -> bool:
+        """Wait for the end where the machine was told to reboot, or may be at it; True if it did not come in time."""
+        step = ended.rebooting
+        if step:
+            timeout = float(self.specs[step].get("timeout", 3600.0))
+            self.journal.sync()  # what was told of the tasks is still known after a reboot that writes nothing
+            rebooting.wait_to_go_down(rebooting.left(self.history().open[step], timeout), self._look_up)
+            self._fail(step, f"the machine is still up {timeout:.0f} s after the step began that was to reboot it")
+            return True
+        if (not ended.said_end or ended.failed) and any(self.specs[one].get("reboot") for one in self.history().open):
+            # Ended by the machine that goes down, most likely: then nobody is left to say anything else.
+            rebooting.wait_to_go_down(rebooting.PARTING, self._look_up)
+        return False
+
+    def _look_up(self) -> None:
+        procs.reap()
+        if self.cancelled:
+            raise Cancelled
 
     def _arguments(self, history: History) -> List[str]:
         """Command line of the pass: finished steps and flushes left out, pending handlers raised again."""
@@ -153,7 +174,11 @@ class Supervisor:
                 continue
             spec = self.specs[step]
             answer = answers.get(step)
-            verdict = "done" if answer == "skip" else answer or self._check(step)
+            verdict = "done" if answer == "skip" else answer or self._look(step, history.open[step])
+            if verdict == "in vain":
+                text = f"its tasks ran {rebooting.TRIES} times, and the machine is in the same boot as before"
+                self._fail(step, text)
+                return False
             if verdict is None and spec.get("idempotent"):
                 verdict = "rerun"
             if verdict is None:
@@ -169,12 +194,28 @@ class Supervisor:
             if answer == "skip":
                 self.journal.append("skip", step=step, text="the operator's word: skip")
             elif verdict == "done":
-                self.journal.append("end", step=step, text="interrupted; its check says that it happened")
+                rebooted = "the machine was rebooted"
+                said = rebooted if spec.get("reboot") else "interrupted; its check says that it happened"
+                self.journal.append("end", step=step, text=said)
             else:
-                why = "the operator's word: rerun" if answer else "its check says that it did not happen"
-                why = why if answer or not spec.get("idempotent") else "declared idempotent"
-                self.journal.append("resumed", step=step, text=why)
+                self.journal.append("resumed", step=step, text=self._why_again(spec, answer))
         return True
+
+    def _why_again(self, spec: Mapping[str, Any], answer: Optional[str]) -> str:
+        if answer:
+            return "the operator's word: rerun"
+        if spec.get("reboot"):
+            return "the machine is in the same boot as before"
+        return "declared idempotent" if spec.get("idempotent") else "its check says that it did not happen"
+
+    def _look(self, step: str, begun: Line) -> Optional[str]:
+        """What became of an open step, by its check or, of one that reboots, by the boot; ``in vain`` for one of these
+        that was begun often enough."""
+        if not self.specs[step].get("reboot"):
+            return self._check(step)
+        if rebooting.has_happened(begun):
+            return "done"
+        return "in vain" if rebooting.tries(self.journal.lines, begun) >= rebooting.TRIES else "rerun"
 
     def _check(self, step: str) -> Optional[str]:
         """``done``, ``rerun``, or None where the step's check cannot tell or there is none."""
@@ -203,19 +244,27 @@ class Supervisor:
             self._finish()
 
     def _finish(self) -> None:
-        self.journal.append("leg-end", duration=round(time.monotonic() - self.began, 3))
+        self.journal.append("leg-end", duration=self._spent())
+
+    def _spent(self) -> float:
+        """Seconds that the leg took; across a reboot by the host's wall clock, as no other runs on meanwhile."""
+        token = self.work.ticket["token"]
+        spent = time.monotonic() - self.began
+        for line in self.journal.lines:
+            if line["kind"] == "accepted" and line.get("token") == token and line.get("boot") != self.journal.boot:
+                spent = max(spent, time.time() - float(line["at"]))  # noqa: TID251
+        return round(spent, 3)
 
     def _fail(self, step: str, text: str) -> None:
         if step in self.history().open:
             self.journal.append("end", step=step, rc=1, text=text)
-        duration = round(time.monotonic() - self.began, 3)
-        self.journal.append("leg-end", step=step, rc=1, text=text, duration=duration)
+        self.journal.append("leg-end", step=step, rc=1, text=text, duration=self._spent())
 
     def _say_cancelled(self) -> None:
         open_steps = [
             step
             for step in self.history().open
-            if not self.specs[step].get("idempotent") and self.specs[step].get("check") is None
+            if not any(self.specs[step].get(tells) for tells in ("idempotent", "check", "reboot"))
         ]
         self.journal.append("cancelled", step=open_steps[0] if open_steps else "", text="cancelled by the coordinator")
 

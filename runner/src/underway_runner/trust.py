@@ -24,14 +24,14 @@ TOLERANCE = 300.0
 
 TICKET_FIELDS = {
     "protocol", "cluster", "run", "action", "leg", "token", "host", "target", "plan", "playbook", "digest", "steps",
-    "mode", "answers", "timeout", "issued", "expires", "files", "base", "voided",
+    "mode", "answers", "timeout", "issued", "expires", "files", "base", "voided", "reboots",
 }  # fmt: skip
 
-LATER: Dict[str, Any] = {"base": 0, "voided": 0}
+LATER: Dict[str, Any] = {"base": 0, "voided": 0, "reboots": []}
 """Fields that came after the first tickets: one that leaves them out has the digest that it always had.
 
 ``base``: number above which the lines of the host's present machine count; ``voided``: tokens of the action up to
-this one are void. Both are of machines that were replaced.
+this one are void. Both are of machines that were replaced. ``reboots``: steps that reboot this host.
 """
 
 DEFAULTS: Dict[str, Any] = {
@@ -155,7 +155,7 @@ def _check_ticket(ticket: Dict[str, Any], host: HostFile) -> None:
     for key, value in DEFAULTS.items():
         ticket.setdefault(key, value)
     texts = ("cluster", "run", "action", "host", "target", "plan", "playbook", "digest", "mode")
-    numbers = ("leg", "token", "protocol", *LATER)
+    numbers = ("leg", "token", "protocol", "base", "voided")
     for key, kinds in [*((text, str) for text in texts), *((number, int) for number in numbers)]:
         if type(ticket.get(key)) is not kinds:
             raise Refused(f"ticket: {key}: expected {kinds.__name__}, found {ticket.get(key)!r}")
@@ -190,6 +190,9 @@ def _check_plan(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFi
     for step in leg["steps"]:
         if step not in plan.get("steps", {}):
             raise Refused(f"plan: step {step!r} of a leg is not in the plan's steps")
+    reboots = [step for step in leg["steps"] if plan["steps"][step].get("reboot")]
+    if ticket["reboots"] != reboots:
+        raise Refused(f"ticket: reboots: expected {reboots} as the plan says, found {ticket['reboots']!r}")
 
 
 def _leg(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFile) -> Mapping[str, Any]:

@@ -19,7 +19,12 @@ from underway.errors import UsageError
     type=click.Path(dir_okay=False, path_type=Path),
     help="A playbook of one play; its own 'hosts' is not looked at.",
 )
-@click.option("--action", metavar="NAME", default="", help="Something that a service declares: restart-keystone, say.")
+@click.option(
+    "--action",
+    metavar="NAME",
+    default="",
+    help="reboot, reboot-where-due, or what a service declares (restart-keystone, say).",
+)
 @click.option("--role", "roles", metavar="R", multiple=True, help="Only hosts of this role (may be given again).")
 @click.option("--where", metavar="EXPR", default="", help="Only hosts for which it holds: \"domain == 'rack-a'\".")
 @click.option(
@@ -27,7 +32,12 @@ from underway.errors import UsageError
 )
 @click.option("--drain", metavar="SERVICE", multiple=True, help="Take it from its balancer meanwhile ('*': all).")
 @click.option("--idempotent", is_flag=True, help="It may run again where it was interrupted.")
-@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(1, 604800), default=3600.0, help="For one host.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 604800),
+    help="For one host (default 3600, for a reboot 1200).",
+)
 @click.option("--reason", metavar="TEXT", default="", help="Why: kept in the audit.")
 @click.option("--noop", is_flag=True, help="Show the plan, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before the start.")
@@ -48,7 +58,7 @@ def roll(
     policy: Path | None,
     drain: tuple[str, ...],
     idempotent: bool,
-    timeout: float,
+    timeout: float | None,
     reason: str,
     noop: bool,
     yes: bool,
@@ -68,7 +78,7 @@ def roll(
     from underway.config.playbooks import load_policy
     from underway.core.choice import choose
     from underway.core.preview import tree
-    from underway.core.rolls import action_work
+    from underway.core.rolls import action_work, is_reboot, reboot_work
 
     if [bool(command), bool(playbook), bool(action)].count(True) != 1:
         raise UsageError("give one of --command, --playbook and --action: what is to be done on each host")
@@ -76,12 +86,15 @@ def roll(
     inputs = read_inputs(session)
     rules = load_policy(policy) if policy is not None else None
     drained = rolling.drained_services(inputs.cluster, inputs.catalogue, drain)
-    if action:
+    if is_reboot(inputs.catalogue, action):
+        everything = rolling.drained_services(inputs.cluster, inputs.catalogue, ("*",))
+        work = reboot_work(action, everything, timeout or 1200.0)
+    elif action:
         work = action_work(inputs.catalogue, action, drained)
     elif playbook is not None:
-        work = rolling.playbook_work(playbook, drained=drained, idempotent=idempotent, timeout=timeout)
+        work = rolling.playbook_work(playbook, drained=drained, idempotent=idempotent, timeout=timeout or 3600.0)
     else:
-        work = rolling.command_work(command, drained=drained, idempotent=idempotent, timeout=timeout)
+        work = rolling.command_work(command, drained=drained, idempotent=idempotent, timeout=timeout or 3600.0)
     hosts = choose(inputs.cluster, roles, where)
     plan = rolling.make_roll(session, inputs, work, hosts, rules)
     for line in tree(plan, width=width()):

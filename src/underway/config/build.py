@@ -70,6 +70,7 @@ def _steps(service: str, phase: Phase, part: str, written: Sequence[StepFile]) -
             read_only=step.read_only,
             check=step.check,
             timeout=step.timeout,
+            reboot=step.reboot,
         )
         for step in written
     )

@@ -34,9 +34,10 @@ def check_service(doc: Document, service: ServiceFile, known: Known) -> Iterator
         if spec.restarts and (phase != "finalize" or spec.once or spec.on):
             message = "'restarts' is for a finalize phase on each host itself"
             yield doc.problem(("phases", phase, "restarts"), "restarts", message, "leave it out")
-        yield from _steps(doc, ("phases", phase), spec.steps, handlers)
+        goes_down = phase in ("upgrade", "rollback") and not spec.on and not spec.once
+        yield from _steps(doc, ("phases", phase), spec.steps, handlers, goes_down=goes_down)
     for action, what in service.actions.items():
-        yield from _steps(doc, ("actions", action), what.steps, handlers)
+        yield from _steps(doc, ("actions", action), what.steps, handlers, goes_down=True)
 
 
 def _handler_names(service: ServiceFile) -> Iterator[str]:
@@ -62,7 +63,10 @@ def _handlers(doc: Document, service: ServiceFile, handlers: set[str]) -> Iterat
             yield doc.problem(("handlers", index, "name"), "duplicate", message, "rename one")
 
 
-def _steps(doc: Document, at: Loc, steps: Sequence[StepFile], handlers: set[str]) -> Iterator[Problem]:
+def _steps(
+    doc: Document, at: Loc, steps: Sequence[StepFile], handlers: set[str], *, goes_down: bool
+) -> Iterator[Problem]:
+    """``goes_down``: the host is out of service while these are done."""
     seen: dict[str, int] = {}
     for index, step in enumerate(steps):
         where: Loc = (*at, "steps", index)
@@ -75,10 +79,19 @@ def _steps(doc: Document, at: Loc, steps: Sequence[StepFile], handlers: set[str]
                 line = doc.place((*at, "steps", first, "step"))[0]
                 message = f"step {shown(step.step)} stands twice in this phase: here and at line {line}"
                 yield doc.problem((*where, "step"), "duplicate-step", message, "rename one")
-        if not (step.idempotent or step.read_only) and step.check is None:
+        if not (step.idempotent or step.read_only or step.reboot) and step.check is None:
             message = f"step {shown(step.step)} says nothing about running twice: interrupted, it waits for an operator"
             hint = "add 'idempotent: true' if it may run again, or a 'check' that tells whether it happened"
             yield doc.problem((*where, "step"), "not-idempotent", message, hint, severity="warning")
+        if step.reboot:
+            for key in ("idempotent", "read_only", "check"):
+                if key in step.model_fields_set:
+                    message = f"step {shown(step.step)} reboots: its boot tells whether it happened, not {key!r}"
+                    yield doc.problem((*where, key), "reboot", message, "leave it out")
+            if not goes_down:
+                message = f"step {shown(step.step)} reboots, in a place where hosts do not leave their service for it"
+                hint = "have it in 'upgrade' or 'rollback' (without 'on' and 'once'), or in an action"
+                yield doc.problem((*where, "reboot"), "reboot", message, hint)
         if step.check is not None:
             yield from check_task(doc, (*where, "check"), step.check)
         yield from check_tasks(doc, (*where, "tasks"), step.tasks, handlers)

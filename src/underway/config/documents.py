@@ -209,6 +209,9 @@ class StepFile(Fragment):
         default=False, description="It only looks: it may run again, and begins nothing that bars the way back."
     )
     check: Task | None = Field(default=None, description="One task that succeeds if the step has happened already.")
+    reboot: bool = Field(
+        default=False, description="Its tasks reboot the host; it is done when the host is in another boot."
+    )
     timeout: StepTimeout = Field(default=3600.0, description="How long the step may take. Absent: 1h.")
     tasks: list[Task] = Field(min_length=1, description="Ordinary Ansible tasks.")
 

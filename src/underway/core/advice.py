@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from underway.core.facts import Facts, phases_in_order
 from underway.core.losses import role_sizes
+from underway.core.model.cluster import Host
 from underway.core.model.plan import GroupLimits, Loss, Pass, RoleLimits, Stage
 from underway.core.model.policy import Policy
 from underway.core.model.service import Step
 from underway.core.model.state import HostRecord
 from underway.core.names import listing, ordered, span
-from underway.core.words import duration
+from underway.core.words import duration, some
 
 
 def dangers(facts: Facts, losses: Sequence[Loss]) -> Iterator[str]:
@@ -30,6 +31,18 @@ def dangers(facts: Facts, losses: Sequence[Loss]) -> Iterator[str]:
                 f"{loss.service}: {loss.lost} of {loss.total} hosts at once lose its quorum ({loss.why}); "
                 f"expected at most {most}, or policy.allow_full_outage: true"
             )
+
+
+def own_reboots(hosts: Mapping[str, Host], passes: Mapping[str, Pass], steps: Mapping[str, Step]) -> Iterator[str]:
+    """Passes that would reboot the machine which the program itself runs on."""
+    for work in passes.values():
+        if any(steps[step].reboot for leg in work.legs if not leg.on for step in leg.steps):
+            here = [host for host in work.hosts if hosts[host].connection == "local"]
+            if here:
+                yield (
+                    f"{work.id}: a step would reboot {some(here)}, which {'is' if len(here) == 1 else 'are'} this very "
+                    "machine (connection: local), and the program with it; reboot it yourself, or leave it out"
+                )
 
 
 def is_danger(facts: Facts, loss: Loss) -> bool:
@@ -132,7 +145,7 @@ def _of_limits(
 def _of_steps(steps: Mapping[str, Step]) -> Iterator[str]:
     bare: dict[str, list[str]] = {}
     for step in steps.values():
-        if not step.idempotent and step.check is None and step.phase != "rollback":
+        if not step.settles_itself and step.phase != "rollback":
             bare.setdefault(step.service, []).append(step.id.removeprefix(step.service + "."))
     for service in ordered(bare):
         names = bare[service]

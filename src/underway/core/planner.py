@@ -68,7 +68,7 @@ def build_plan(
     idle = facts.catch_up and not any(facts.pending.values())
     stages = () if idle else _stages(builder, cluster.policy.approvals)
     losses = set_apart(facts, Losses(cluster, roles, groups), builder.passes)
-    refuse([*advice.dangers(facts, losses)])
+    refuse([*advice.dangers(facts, losses), *advice.own_reboots(cluster.hosts, builder.passes, builder.steps)])
     passes = {}
     for name, work in builder.passes.items():
         p50, p90, basis = timed(work, builder.steps, durations or {})

@@ -26,6 +26,19 @@ from underway.errors import InputError, Refused
 SERVICE = "roll"
 """The service that does a command or a playbook, in the plan and in its playbooks."""
 
+REBOOT = "systemctl reboot"
+"""What reboots a host, unless ``reboot_command`` says otherwise."""
+
+REBOOT_DUE = (
+    "test -e /run/reboot-required || test -e /var/run/reboot-required"
+    " || if command -v needs-restarting > /dev/null; then needs-restarting -r > /dev/null; test $? -eq 1; else false; fi"
+)
+"""What succeeds on a host that waits for a reboot, unless ``reboot_due`` says otherwise: Debian's mark, or Red Hat's
+program (which ends with 1 where a reboot is due)."""
+
+_REBOOTS = ("reboot", "reboot-where-due")
+"""Actions that need no service; one that a service declares under such a name takes its place."""
+
 _TARGET = "rolled"  # a release that no cluster has: hosts that are not chosen are said to run it
 
 
@@ -53,25 +66,51 @@ def own_work(
     settings: Mapping[str, object] | None = None,
     drained: tuple[str, ...] = (),
     idempotent: bool = False,
+    reboot: bool = False,
     timeout: float = 3600.0,
 ) -> Work:
     """Tasks that belong to no service, as one step called ``step`` (its name is a template's: no braces)."""
     done = Step(
         id=f"{SERVICE}.upgrade.{slug(step)}", name=step, service=SERVICE, phase="upgrade", tasks=tasks,
-        idempotent=idempotent, timeout=timeout,
+        idempotent=idempotent, reboot=reboot, timeout=timeout,
     )  # fmt: skip
     phases = {"upgrade": PhaseSpec(steps=(done,))}
     worker = Service(name=SERVICE, plane="data", phases=phases, handlers=handlers, vars=dict(variables or {}))
     return Work(title, worker, drained, settings or {})
 
 
+def reboot_work(name: str, drained: tuple[str, ...], timeout: float) -> Work:
+    """``reboot``: every host; ``reboot-where-due``: those of which ``reboot_due`` says so, when their turn comes."""
+    told: Task = {"name": "Reboot", "ansible.builtin.command": "{{ reboot_command }}"}
+    variables = {"reboot_command": REBOOT}
+    tasks: tuple[Task, ...] = (told,)
+    if name != "reboot":
+        look: Task = {
+            "name": "Look whether a reboot is due",
+            "ansible.builtin.shell": "{{ reboot_due }}",
+            "register": "roll_due",
+            "changed_when": False,
+            "failed_when": "roll_due.rc not in [0, 1]",
+        }
+        tasks = (look, {**told, "when": "roll_due.rc == 0"})
+        variables["reboot_due"] = REBOOT_DUE
+    title = f"action {name}"
+    return own_work(title, name, tasks, variables=variables, drained=drained, reboot=True, timeout=timeout)
+
+
+def is_reboot(catalogue: Catalogue, name: str) -> bool:
+    """Whether an action's name is one of ours, and no service has it."""
+    return name in _REBOOTS and not any(name in service.actions for service in catalogue.services.values())
+
+
 def action_work(catalogue: Catalogue, name: str, drained: tuple[str, ...] = ()) -> Work:
     """An action that a service declares. Raises ``InputError`` for a name that none has, or several."""
     found = [service for service in catalogue.services.values() if name in service.actions]
     if not found:
-        known = ordered({one for service in catalogue.services.values() for one in service.actions})
-        told = f"there are {', '.join(known)}" if known else "no service has any"
-        raise InputError(f"--action {name}: there is no such action{nearest(name, known)} ({told})")
+        known = ordered({*_REBOOTS, *(one for service in catalogue.services.values() for one in service.actions)})
+        raise InputError(
+            f"--action {name}: there is no such action{nearest(name, known)} (there are {', '.join(known)})"
+        )
     if len(found) > 1:
         raise InputError(
             f"--action {name}: services {', '.join(one.name for one in found)} have one: rename all but one"

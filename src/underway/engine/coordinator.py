@@ -31,8 +31,8 @@ from underway.engine.leadership import Leadership
 from underway.engine.measure import Measure, Measurement, health_changes
 from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
-from underway.engine.outcomes import Outcome, outcomes
-from underway.engine.silence import Silences
+from underway.engine.outcomes import Outcome, Patience, outcomes
+from underway.engine.silence import Silences, patience
 from underway.errors import Conflict, StoreError, Superseded
 from underway.executors.base import Executor, Order, Report
 from underway.records.change import Change
@@ -221,9 +221,10 @@ class Coordinator:
                 left.append(report)
                 continue
             silent = self._silences.seconds(report)
-            if news := self._silences.news(report, record, silent):
+            waits = patience(self._plan, report, self._mirror.of(report.host)) if silent else Patience()
+            if news := self._silences.news(report, record, silent, waits):
                 notes[report.action] = self._event("note", news, report.action, record.token)
-            steps = outcomes(self._plan.pass_of(report.action), record, report, now, silent)
+            steps = outcomes(self._plan.pass_of(report.action), record, report, now, silent, waits)
             if not steps:
                 continue
             first: Outcome = steps[0]
@@ -257,7 +258,8 @@ class Coordinator:
             self._decider = self._make_decider(self._plan, policy)
 
     def _record_measurement(self, snapshot: Seen, measured: Measurement) -> bool:
-        changes = health_changes(snapshot, measured)
+        gone = snapshot.dropped()  # what its address answers is no word on a host that is in no count
+        changes = {host: health for host, health in health_changes(snapshot, measured).items() if host not in gone}
         events: list[Event] = []
         for host, health in sorted(changes.items()):
             before = snapshot.health.get(host)

@@ -46,6 +46,10 @@ class Mirror:
         """
         return last_durable(self._lines.get(host, ()))
 
+    def of(self, host: str) -> Sequence[HostLine]:
+        """The lines of one host."""
+        return self._lines.get(host, ())
+
     def lines(self) -> dict[str, Sequence[HostLine]]:
         """All lines, per executing host."""
         return dict(self._lines)

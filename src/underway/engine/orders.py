@@ -63,6 +63,7 @@ class OrderBook:
             answers=record.answers,
             base=0 if machine is None else machine.base_for(record.token),
             voided=record.voided,
+            reboots=tuple(step for step in leg.steps if self._plan.steps[step].reboot),
             timeout=timeout,
             issued=record.claimed,
             expires=record.claimed + TICKET_LIFE,

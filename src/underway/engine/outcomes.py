@@ -5,7 +5,7 @@ Assumptions
     2. Reports may come late, twice, or in another order than they were sent.
 Invariants
     1. Success is never inferred: only ``finished`` for the leg that is open moves an action on (F3).
-    2. ``unreachable`` never fails an action: after ``PATIENCE`` it becomes ``unknown`` and keeps its slot (P7).
+    2. ``unreachable`` never fails an action: once the patience is over it becomes ``unknown`` and keeps its slot (P7).
     3. Every change is one that ``core.model.state.TRANSITIONS`` allows.
 """
 
@@ -25,6 +25,15 @@ a short network fault, shorter than an operator's patience."""
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """For how many seconds a host may be out of reach before its action is called unknown; ``reboots``: it is at a step
+    that reboots it, so that is what it is believed to do."""
+
+    seconds: float = PATIENCE
+    reboots: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The record after a report, and the event that goes with it (same transaction)."""
 
@@ -33,11 +42,14 @@ class Outcome:
     text: str
 
 
-def outcomes(work: Pass, record: ActionRecord, report: Report, now: float, silent: float = 0.0) -> tuple[Outcome, ...]:
+def outcomes(
+    work: Pass, record: ActionRecord, report: Report, now: float, silent: float = 0.0, patience: Patience | None = None
+) -> tuple[Outcome, ...]:
     """The changes that ``report`` makes to ``record``, one after another; empty where it changes nothing.
 
     ``silent`` is for how many seconds the host has been out of reach (0 for a report that came from it).
     """
+    patience = patience or Patience()
     if report.token != record.token or record.state in FINISHED or record.state == "pending" or record.retry:
         return ()
     if report.leg != record.leg or record.state in ("soaking", "failed"):
@@ -66,8 +78,9 @@ def outcomes(work: Pass, record: ActionRecord, report: Report, now: float, silen
         if record.state == "claimed":
             return (_trouble(record, "failed", reason, "", now),)
         return (_trouble(record, "unknown", reason, "", now),) if record.state == "running" else ()
-    if report.kind == "unreachable" and record.state in ("claimed", "running") and silent > PATIENCE:
-        reason = f"{host} cannot be reached: {report.text}"
+    if report.kind == "unreachable" and record.state in ("claimed", "running") and silent > patience.seconds:
+        what = f"has not come back from its reboot for {silent:.0f} s" if patience.reboots else "cannot be reached"
+        reason = f"{host} {what}: {report.text}"
         return (_trouble(record, "unknown", reason, "", now),)
     return ()
 

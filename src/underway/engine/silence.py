@@ -5,13 +5,38 @@ Somebody who looks for a reason wants it long before the work is called unknown,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from underway.core.model.event import HostLine
+from underway.core.model.plan import Plan
 from underway.core.model.state import ActionRecord
 from underway.engine.clock import Clock
-from underway.engine.outcomes import PATIENCE
+from underway.engine.outcomes import PATIENCE, Patience
 from underway.executors.base import Report
 
 QUIET = 10.0
 """Seconds of silence before it is told: longer than an SSH server takes to restart."""
+
+
+def patience(plan: Plan, report: Report, lines: Sequence[HostLine]) -> Patience:
+    """How long to wait for the host of a report; ``lines``: its journal as far as it was seen.
+
+    It is believed to reboot where the step that does is open, or is the next one: its beginning may not have been told
+    any more.
+    """
+    steps = plan.pass_of(report.action).legs[report.leg].steps
+    ended, last = set(), -1
+    for line in lines:
+        if (line.run, line.action, line.leg) != (report.run, report.action, report.leg) or line.step not in steps:
+            continue
+        if line.kind == "begin":
+            last = steps.index(line.step)
+        elif line.kind == "skip" or (line.kind == "end" and not line.rc):
+            ended.add(line.step)
+    for step in steps[max(last, 0) : last + 2]:
+        if plan.steps[step].reboot and step not in ended:
+            return Patience(max(PATIENCE, plan.steps[step].timeout), reboots=True)
+    return Patience()
 
 
 class Silences:
@@ -29,15 +54,16 @@ class Silences:
             return 0.0
         return self._clock.monotonic() - self._since.setdefault(report.action, self._clock.monotonic())
 
-    def news(self, report: Report, record: ActionRecord, silent: float) -> str:
+    def news(self, report: Report, record: ActionRecord, silent: float, patience: Patience) -> str:
         """What is to be told now: that it fell silent, or that it is heard again; empty for neither."""
         if report.action in self._told:
             return f"{report.host} is reached again" if report.kind != "unreachable" else ""
         if record.state not in ("claimed", "running") or silent <= QUIET:
             return ""
+        what = "reboots, and was not reached" if patience.reboots else "cannot be reached"
         return (
-            f"{report.host} cannot be reached for {silent:.0f} s: {report.text}; its work is called unknown after "
-            f"{PATIENCE:.0f} s"
+            f"{report.host} {what} for {silent:.0f} s: {report.text}; its work is called unknown after "
+            f"{patience.seconds:.0f} s"
         )
 
     def told(self, action: str) -> None:

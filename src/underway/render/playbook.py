@@ -23,6 +23,9 @@ _NOTE = "# Made by Underway. Hosts run these bytes only: their SHA-256 stands in
 SOAK = "underway_soak"
 """Seconds of the pause after a batch. Only site.yml of the exported tree sets it; a run watches each host itself."""
 
+AWAITS_BOOT = "underway_awaits_boot"
+"""Whether a step that reboots waits for the host. Only site.yml of the exported tree sets it; in a run the boot tells."""
+
 
 def playbook(plan: Plan, pass_: Pass, leg: Leg) -> bytes:
     """The playbook of one leg. Raises ``InputError`` for content that cannot become one (see ``handlers``)."""
@@ -84,6 +87,8 @@ def _body(variables: Variables, steps: Sequence[Step]) -> tuple[list[Task], Hand
             tasks.append(_check(variables, step, names[position]))
         renamed = handlers.renamed.get(step.service, {})
         inner = [rewrite(task, renamed) for task in step.tasks]
+        if step.reboot:
+            inner.append(_await_boot(step))
         # every task is looked at: a wrong name must not hide behind the first good one
         if any([check_notified(step, task, handlers) for task in inner]):  # noqa: C419
             notifying.add(section)
@@ -116,6 +121,14 @@ def _scope(variables: Variables, service: str, task: Task) -> Task:
 def _check(variables: Variables, step: Step, name: str) -> Task:
     assert step.check is not None
     return _block(variables, step.service, f"Has it happened? {name}", ["never", check_tag(step.id)], [step.check])
+
+
+def _await_boot(step: Step) -> Task:
+    return {
+        "name": "Wait until the host is back",
+        "ansible.builtin.wait_for_connection": {"delay": 20, "timeout": int(step.timeout)},
+        "when": f"{AWAITS_BOOT} is defined",
+    }
 
 
 def _flush(service: str, phase: str) -> Task:

@@ -9,7 +9,7 @@ from underway.core.model.plan import Pass, Plan, Stage
 from underway.errors import OrderImpossible
 from underway.render.batches import sizes
 from underway.render.names import leg_file
-from underway.render.playbook import SOAK
+from underway.render.playbook import AWAITS_BOOT, SOAK
 from underway.render.yamltext import block
 
 PASSES = "passes"
@@ -60,8 +60,10 @@ def _entries(plan: Plan, pass_: Pass) -> list[dict[str, Any]]:
     if not batches:
         return [_held(pass_)]
     soak = {SOAK: max(1, round(plan.policy.soak))} if pass_.rolling and plan.policy.soak > 0 else {}
+    reboots = any(plan.steps[step].reboot for leg in pass_.legs for step in leg.steps)
+    boots = {AWAITS_BOOT: True} if reboots else {}
     if len(pass_.legs) == 1 and not pass_.legs[0].on:
-        values: dict[str, Any] = soak
+        values: dict[str, Any] = {**soak, **boots}
         if len(pass_.hosts) > 1:
             values["underway_serial"] = batches[0] if len(batches) == 1 else batches
         return [_import(f"Pass {pass_.id}", leg_file(pass_, 0), values)]
@@ -70,7 +72,7 @@ def _entries(plan: Plan, pass_: Pass) -> list[dict[str, Any]]:
     for host in pass_.hosts:
         for number, leg in enumerate(pass_.legs):
             where = f" on {leg.on}" if leg.on else ""
-            values = {"underway_target": host} if leg.on else {"underway_hosts": host}
+            values = {"underway_target": host} if leg.on else {"underway_hosts": host, **boots}
             values |= soak if number == last and not leg.on else {}
             found.append(_import(f"Pass {pass_.id}, {host}, leg {number}{where}", leg_file(pass_, number), values))
         if soak and pass_.legs[last].on:

@@ -340,6 +340,19 @@ def test_steps_with_a_check(files: Workspace) -> None:
     ]
 
 
+def test_a_step_that_reboots(files: Workspace) -> None:
+    """The boot tells whether it happened, and hosts must be out of service for it."""
+    files.api("      idempotent: true\n", "      reboot: true\n      timeout: 20m\n")
+    assert files.found() == ()
+    step = files.load().catalogue.services["api"].phases["upgrade"].steps[0]
+    assert (step.reboot, step.timeout, step.settles_itself) == (True, 1200.0, True)
+    files.api("      reboot: true\n", "      reboot: true\n      idempotent: true\n")
+    files.api("  upgrade:\n", "  prepare: [{step: Down, reboot: true, tasks: [{debug: }]}]\n  upgrade:\n")
+    first, second = files.errors()
+    assert "phases.prepare[0].reboot: step 'Down' reboots, in a place where hosts do not leave their service" in first
+    assert "phases.upgrade[0].idempotent: step " in second and "its boot tells whether it happened" in second
+
+
 def test_handlers(files: Workspace) -> None:
     files.api(
         "  - name: Restart api\n    ansible",

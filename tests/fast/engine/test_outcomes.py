@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fast.engine.made import plan_of
 from underway.core.model.state import BUSY, FINISHED, TRANSITIONS, ActionRecord, ActionState
-from underway.engine.outcomes import PATIENCE, outcomes
+from underway.engine.outcomes import PATIENCE, Patience, outcomes
 from underway.executors.base import Report, ReportKind
 
 PLAN = plan_of()
@@ -106,3 +106,14 @@ def test_a_refusal_fails_what_was_not_begun_and_makes_the_rest_unknown() -> None
     assert fresh.record.state == "failed"
     (begun,) = outcomes(ROLLING, ActionRecord(state="running", token=7), report("refused"), 1.0)
     assert begun.record.state == "unknown"
+
+
+def test_a_host_that_reboots_is_waited_for_as_long_as_its_step_may_take() -> None:
+    record = ActionRecord(state="running", token=7, started=1.0)
+    reboots = Patience(1200.0, reboots=True)
+    assert outcomes(ROLLING, record, report("unreachable"), 1.0, 1200.0, reboots) == ()
+    (outcome,) = outcomes(ROLLING, record, report("unreachable"), 1.0, 1200.1, reboots)
+    assert outcome.record.state == "unknown", "its slot stays used (P7)"
+    assert outcome.text.startswith("h1 has not come back from its reboot for 1200 s")
+    (back,) = outcomes(ROLLING, outcome.record, report("accepted"), 2.0)
+    assert back.record.state == "running"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from underway.core.model.service import ActionSpec, Catalogue, PhaseSpec, Step
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import RunRecord
 from underway.core.rollback import rollback_plan
-from underway.core.rolls import action_work, own_work, roll_plan
+from underway.core.rolls import REBOOT_DUE, action_work, is_reboot, own_work, reboot_work, roll_plan
 from underway.errors import FileProblems, InputError, Refused
 
 ROLES = {"lb": (["haproxy"], ["lb1"]), "api": (["keystone", "nova"], ["a1", "a2", "a10"]), "cmp": (["nova"], ["c1"])}
@@ -85,6 +87,34 @@ def test_an_action_is_done_by_its_service_where_that_runs_drained_with_all_varia
         action_work(has, "restart-keyston")
     with pytest.raises(InputError, match="no host is chosen"):
         roll_plan(here, has, action_work(has, "restart-keystone"), ("c1",))
+
+
+@pytest.mark.parametrize("name", ["reboot", "reboot-where-due"])
+def test_a_reboot_needs_no_service_and_takes_the_host_from_every_balancer(name: str) -> None:
+    here, has = world()
+    assert is_reboot(has, name)
+    plan = roll_plan(here, has, reboot_work(name, ("keystone",), 1200.0), ("a1", "c1"), None)
+    assert plan.title == f"action {name}"
+    steps = {work.role: [step for leg in work.legs for step in leg.steps] for work in plan.passes.values()}
+    assert steps["api"][0] == "keystone.drain.leave" and steps["cmp"] == [f"roll.upgrade.{name}"]
+    assert [step.id for step in plan.steps.values() if step.reboot] == [f"roll.upgrade.{name}"]
+    assert plan.service_vars["roll"]["reboot_command"] == "systemctl reboot"
+    assert all(work.rolling for work in plan.passes.values())
+
+
+def test_a_service_may_have_a_reboot_of_its_own() -> None:
+    _, has = world()
+    step = Step(id="nova.action-reboot.go", name="go", service="nova", phase="upgrade", tasks=(TASK,))
+    nova = replace(has.services["nova"], actions={"reboot": ActionSpec(steps=(step,))})
+    assert not is_reboot(replace(has, services={**has.services, "nova": nova}), "reboot")
+    assert not is_reboot(has, "restart-keystone")
+
+
+def test_this_very_machine_is_not_rebooted() -> None:
+    here, has = world()
+    hosts = {**here.hosts, "c1": replace(here.hosts["c1"], connection="local")}
+    with pytest.raises(Refused, match=r"a step would reboot c1, which is this very machine \(connection: local\)"):
+        roll_plan(replace(here, hosts=hosts), has, reboot_work("reboot", (), 60.0), ("a1", "c1"), None)
 
 
 def test_limits_are_the_clusters_or_the_policys() -> None:
@@ -177,3 +207,20 @@ def test_a_policy_file_has_the_keys_of_policy(tmp_path: Path) -> None:
     path.write_text("limits: 2\n")
     with pytest.raises(FileProblems, match="limits"):
         load_policy(path)
+
+
+@pytest.mark.parametrize(("program", "due"), [("", 1), ("exit 0", 1), ("exit 1", 0), ("exit 7", 1)])
+def test_where_a_reboot_is_due(tmp_path: Path, program: str, due: int) -> None:
+    """``needs-restarting -r`` ends with 1 where one is; whatever else it says, or its absence, is no reason for one."""
+    if Path("/run/reboot-required").exists():
+        pytest.skip("NOT RUN: this machine waits for a reboot itself (/run/reboot-required)")
+    if program:
+        (tmp_path / "needs-restarting").write_text(f"#!/bin/sh\n[ $1 = -r ] && {program}\n")
+        (tmp_path / "needs-restarting").chmod(0o755)
+    for shell in ("sh", "bash"):
+        found = shutil.which(shell)
+        if found is None:
+            continue
+        env = {"PATH": f"{tmp_path}:/nowhere"}
+        done = subprocess.run([found, "-c", REBOOT_DUE], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == due, (shell, done.stderr)

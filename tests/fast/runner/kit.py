@@ -125,6 +125,7 @@ class Kit:
 
     def ticket(self, token: int = 1, **changes: Any) -> dict[str, Any]:
         leg = self.plan["passes"]["control/web"]["legs"][0]
+        reboots = [step["id"] for step in self.steps if step.get("reboot")]
         return {
             "protocol": 1,
             "cluster": "demo",
@@ -142,6 +143,7 @@ class Kit:
             "timeout": 600.0,
             "issued": time.time(),
             "expires": time.time() + 3600,
+            **({"reboots": reboots} if reboots else {}),
             **changes,
         }
 

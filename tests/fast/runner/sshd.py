@@ -48,7 +48,8 @@ class Sshd:
         key = (self.root / f"{name}.pub").read_text().split()[:2]
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {' '.join(key)}\n")
 
-    def start(self) -> None:
+    def command(self) -> list[str]:
+        """What starts it."""
         config = self.root / "sshd_config"
         config.write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.root}/hostkey\nPidFile none\n"
@@ -56,8 +57,11 @@ class Sshd:
             "MaxStartups 300\nMaxSessions 300\nPermitRootLogin yes\nKbdInteractiveAuthentication no\nUseDNS no\n"
             "Subsystem sftp internal-sftp\n"
         )
+        return [self.program, "-D", "-e", "-f", str(config)]
+
+    def start(self) -> None:
         self._process = subprocess.Popen(
-            [self.program, "-D", "-e", "-f", str(config)],
+            self.command(),
             stdout=subprocess.DEVNULL,
             stderr=(self.root / "log").open("ab"),
         )

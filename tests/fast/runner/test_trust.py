@@ -58,11 +58,22 @@ def test_a_good_ticket_is_accepted(kit: Kit) -> None:
         ({"issued": time.time() + 3600}, "in the future"),
         ({"mode": "rollback"}, "the plan is one of mode 'upgrade'"),
         ({"surprise": 1}, "unknown field 'surprise'"),
+        ({"reboots": ["web.upgrade.one"]}, r"reboots: expected \[\] as the plan says"),
     ],
 )
 def test_a_signed_ticket_that_says_something_else_is_refused(kit: Kit, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(Refused, match=words):
         verify(kit, kit.request(**changes))
+
+
+def test_a_step_that_reboots_is_named_by_the_ticket_too(tmp_path: Path) -> None:
+    """So that a runner from before such steps, which would take it for done at once, refuses the unknown field."""
+    kit = Kit(tmp_path, [{**STEPS[0], "reboot": True}])
+    enrol(kit.directory, {"cluster": "demo", "host": "h1", "keys": kit.keys()})
+    assert verify(kit, kit.request()).ticket["reboots"] == ["web.upgrade.one"]
+    for wrong in ([], ["web.upgrade.two"], "web.upgrade.one", None):
+        with pytest.raises(Refused, match="reboots: expected"):
+            verify(kit, kit.request(reboots=wrong))
 
 
 def test_clocks_may_differ_by_minutes(kit: Kit) -> None:

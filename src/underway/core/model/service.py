@@ -31,7 +31,8 @@ class Step(Value, frozen=True, kw_only=True):
     it has not. A step with neither that was interrupted is ``unknown`` and asks the operator. ``read_only``: it only
     looks, so it is idempotent, and where it fails at the point of no return the way back is still open (C9, C20).
     ``timeout`` is seconds. ``again``: exit codes (of the step's last task) are not known here: a step of
-    the ``migrate`` phase repeats itself with Ansible's own ``until``.
+    the ``migrate`` phase repeats itself with Ansible's own ``until``. ``reboot``: its tasks make the machine reboot
+    (unless none of them changes anything); it is done once the host is in another boot than it was begun in (F9).
     """
 
     id: str
@@ -43,6 +44,12 @@ class Step(Value, frozen=True, kw_only=True):
     read_only: bool = False
     check: Task | None = None
     timeout: float = 3600.0
+    reboot: bool = False
+
+    @property
+    def settles_itself(self) -> bool:
+        """Whether an interruption is never a question to the operator: it may run again, or it tells what happened."""
+        return self.idempotent or self.check is not None or self.reboot
 
 
 class PhaseSpec(Value, frozen=True, kw_only=True):

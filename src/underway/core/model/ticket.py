@@ -23,8 +23,9 @@ class Ticket(Value, frozen=True, kw_only=True):
     than it has seen. ``answers`` are an operator's recorded words on steps that were interrupted or failed:
     ``rerun`` or ``skip``. ``base``: the number above which the journal of the host's present machine counts its
     lines, 0 for the first machine of its name. ``voided``: tokens of the action up to this one are void, as the machine
-    that it was about has been replaced. ``issued``/``expires`` are Unix seconds (a tolerance of five minutes; not a
-    safety device).
+    that it was about has been replaced. ``reboots``: those of the steps that reboot the host; a runner that is too old
+    for the field refuses the ticket, where it would take such a step for done before the machine went down.
+    ``issued``/``expires`` are Unix seconds (a tolerance of five minutes; not a safety device).
     """
 
     protocol: int = PROTOCOL
@@ -44,6 +45,7 @@ class Ticket(Value, frozen=True, kw_only=True):
     answers: dict[str, Literal["rerun", "skip"]] = {}
     base: int = 0
     voided: int = 0
+    reboots: tuple[str, ...] = ()
     timeout: float = 3600.0
     issued: float = 0.0
     expires: float = 0.0
