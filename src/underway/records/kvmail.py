@@ -53,7 +53,7 @@ class KvMail:
         self.root = f"{store.root}/mail"
         self._head_key = f"{self.root}/log/head"
         self._written: tuple[int, int] | None = None  # number and index of the latest change, where it was ours
-        self._seen = (0, 0)  # mark that a list of letters to hosts gave, and the number of the change that it is of
+        self._seen = (0, 0, 0)  # mark that a list of letters to hosts gave, number and index of the latest change then
 
     def get(self, key: str) -> Letter | None:
         """See Mail."""
@@ -123,36 +123,40 @@ class KvMail:
 
     def _orders(self, since: int) -> tuple[Sequence[Letter], int]:
         """What changed since the last look, where it was at ``since`` and the list of changes still says so."""
-        mark, before = self._seen
-        found = None if not since or since != mark else self._changed(before, mark)
+        mark, *before = self._seen
+        found = self._changed(before[0], before[1]) if since and since == mark else None
         if found is None:
             view = self._view([self._head_key], [f"{self.root}/{ORDERS}"])
-            number, _ = self._head(view)
             # all of them, whatever ``since`` is: where an older copy was put back, older letters are news
-            found = [self._letter(item) for item in view.items if item.key != self._head_key], view.index, number
-        self._seen = (found[1], found[2])
-        return found[0], found[1]
+            letters: Sequence[Letter] = [self._letter(item) for item in view.items if item.key != self._head_key]
+            mark, head = view.index, self._head(view)
+        else:
+            letters, head = found
+            mark = max(mark, head[1])
+        self._seen = (mark, *head)
+        return letters, mark
 
-    def _changed(self, before: int, mark: int) -> tuple[Sequence[Letter], int, int] | None:
-        """Letters that changed after number ``before``, the mark to go on from, and the number; None: not known."""
-        number, index = self._head(self._view([self._head_key]))
-        if index <= mark and number == before:
-            return [], mark, before
-        if not 0 < before < number < before + self._kept:
+    def _changed(self, before: int, index: int) -> tuple[Sequence[Letter], tuple[int, int]] | None:
+        """Letters that changed after a change (its number and index), and the latest one; None where that is not known:
+        the list does not lead from there, is cut, or is another one (an older copy was put back)."""
+        head = self._head(self._view([self._head_key]))
+        if head == (before, index):
+            return [], head
+        if not 0 < before < head[0] < before + self._kept:
             return None
         names: dict[str, None] = {}
-        wanted = [self._entry(one) for one in range(before, number + 1)]
+        wanted = [self._entry(one) for one in range(before, head[0] + 1)]
         for start in range(0, len(wanted), MAX_OPS):
             some = wanted[start : start + MAX_OPS]
             items = self._view(some).items
-            if len(items) < len(some) or (not start and items[0].index > mark):
-                return None  # cleared away meanwhile; or the one that was seen is another now: an older copy came back
+            if len(items) < len(some) or (not start and items[0].index != index):
+                return None
             names.update((item.value.decode("utf-8", "replace"), None) for item in items[0 if start else 1 :])
         keys = [place(self.root, name) for name in names if name.startswith(ORDERS)]
         letters: list[Letter] = []
         for start in range(0, len(keys), AT_ONCE):
             letters += map(self._letter, self._view(keys[start : start + AT_ONCE]).items)
-        return letters, max(mark, index), number
+        return letters, head
 
     def _head(self, view: KvView) -> tuple[int, int]:
         """Number and index of the latest change; the list begins anew where somebody else wrote over it."""
