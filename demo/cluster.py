@@ -1,8 +1,9 @@
 """The demo's cluster: three local hosts, each with a supervisor of its own, that serve Keystone behind Caddy.
 
 ``python demo/cluster.py up DIR`` builds and starts it, ``down DIR`` ends every process that it started,
-``break-when-built DIR HOST`` and ``repair DIR HOST`` make and undo the fault of ``scripts/demo --break``, ``audit DIR``
-says whether a token issued before is still valid. Everything lies in DIR; nothing outside it is touched.
+``agents DIR URL`` makes its hosts fetch their work, with the records in the store at URL, ``break-when-built DIR HOST``
+and ``repair DIR HOST`` make and undo the fault of ``scripts/demo --break``, ``audit DIR`` says whether a token issued
+before is still valid. Everything lies in DIR; nothing outside it is touched.
 
 Layout (after LAB.md §8): one SQLite database that both releases share, Fernet keys in one place, one environment per
 host and release, ``hosts/<name>/current`` is the link that an upgrade turns.
@@ -306,7 +307,8 @@ def seed(top: Path, facts: dict[str, object]) -> None:
     (top / "token-before").write_text(token)
 
 
-def cluster_file(top: Path, facts: dict[str, object], broken: str = "") -> None:
+def cluster_file(top: Path, facts: dict[str, object], broken: str = "", store: str = "") -> None:
+    """``cluster.yaml``; with a ``store``, hosts fetch their work, and the records lie there."""
     ports = facts["ports"]
     assert isinstance(ports, dict)
     hosts = []
@@ -315,12 +317,11 @@ def cluster_file(top: Path, facts: dict[str, object], broken: str = "") -> None:
         extra = (
             "\n      drain: false # a mistake of the operator: --break shows what it costs" if host == broken else ""
         )
+        local = f"connection: local\n    address: 127.0.0.1\n    directory: {home}/runner"
         hosts.append(f"""\
   {host}:
     role: keystone
-    connection: local
-    address: 127.0.0.1
-    directory: {home}/runner
+    {"connection: agent" if store else local}
     vars:
       root: {home}
       port: {port}{extra}
@@ -378,6 +379,7 @@ settings:
   python: {sys.executable}
   locks: {HERE}/locks
   supervisorctl: {TOOLS}/supervisorctl
+{f"store: {{url: '{store}'}}" if store else ""}
 """)
 
 
@@ -471,15 +473,17 @@ def audit(top: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The demo's cluster")
-    parser.add_argument("verb", choices=["up", "down", "break-when-built", "repair", "audit"])
+    parser.add_argument("verb", choices=["up", "down", "agents", "break-when-built", "repair", "audit"])
     parser.add_argument("directory", type=Path)
-    parser.add_argument("host", nargs="?", default="")
+    parser.add_argument("host", nargs="?", default="", help="of agents: the address of the store")
     given = parser.parse_args()
     top = given.directory.resolve()
     if given.verb == "up":
         up(top, given.host)
     elif given.verb == "down":
         down(top)
+    elif given.verb == "agents":
+        cluster_file(top, json.loads((top / "facts.json").read_text()), store=given.host)
     elif given.verb == "break-when-built":
         break_when_built(top, given.host)
     elif given.verb == "repair":

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from support.fleet_page import write_pages
-from support.fleet_run import Result, Run, figures
+from support.fleet_run import ENDED, Ended, Result, Run, figures
 from support.fleet_schedule import KINDS, STORES, Schedule, schedule
 from support.fleet_watch import Watch
 from support.fleet_world import fleet_world
@@ -47,7 +47,7 @@ def serve(store: str, seeds: list[Schedule]) -> list[Result]:
                 results.append(result)
                 tell(result)
                 if result.wrong:
-                    print(world.told(), file=sys.stderr, flush=True)
+                    print(f"--- seed {one.seed}\n{world.told()}", file=sys.stderr, flush=True)
                     break
                 world.release += 1
     return results
@@ -72,7 +72,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/faults.md and docs/faults.json")
     parser.add_argument("--jobs", type=int, choices=(1, 2), default=1, help="2: both stores at the same time")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: ENDED.set())
     seeds = [schedule(number, given.store, given.fault) for number in range(given.first, given.first + given.seeds)]
     began = time.monotonic()
     by_store = {store: [one for one in seeds if one.store == store] for store in STORES}
@@ -83,6 +83,8 @@ def main() -> int:
     except pytest.skip.Exception as reason:
         print(reason)
         return NOT_RUN
+    except Ended:
+        return 128 + signal.SIGTERM
     said = {**figures(results), "seconds": round(time.monotonic() - began)}
     print(json.dumps(said))
     if given.write:

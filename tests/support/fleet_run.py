@@ -28,6 +28,14 @@ QUIET = ("note", "run-started")
 """Entries that are no step of the run; a coordinator that died at each of its successors' first words gets nowhere."""
 
 
+ENDED = threading.Event()
+"""Set: whatever runs is to end soon, unfinished."""
+
+
+class Ended(Exception):
+    """This program is being ended."""
+
+
 @dataclass
 class Result:
     """What came of a seed."""
@@ -117,6 +125,8 @@ class Run:
             self._start()
             todo = list(self.schedule.faults)
             while not self.result.wrong:
+                if ENDED.is_set():
+                    raise Ended
                 over = self._is_over()
                 begun = sum(entry.what == "begin" for entry in self.entries())
                 now = time.monotonic()
@@ -218,6 +228,7 @@ class Run:
                 continue
             self._mended.pop(name)
             if code not in (0, -9):
+                self._look_for_tracebacks([name])
                 self.result.counts[f"{'coordinator' if name in COORDINATORS else 'agent'} ended with {code}"] += 1
             self.world.again(program)
 
@@ -287,9 +298,12 @@ class Run:
         counts["transitions"] += sum(fact.kind not in QUIET for fact in facts)
         self.result.wrong += problems
         self.result.wrong += judge_audit(facts, hosts=HOSTS, budget=BUDGET, over=True, said=self.operator.words)
-        for name in (*COORDINATORS, *HOSTS, "serve"):
+        self._look_for_tracebacks([*COORDINATORS, *HOSTS, "serve"])
+
+    def _look_for_tracebacks(self, names: Sequence[str]) -> None:
+        for name in names:
             if "Traceback" in (text := self.world.log(name)):
-                self.result.wrong.append(f"{name} printed a traceback: {text[text.index('Traceback') :][-800:]}")
+                self.result.wrong.append(f"{name} printed a traceback: {text[text.rindex('Traceback') :][-800:]}")
 
     def _where(self) -> str:
         run, actions = self.watch.state

@@ -58,8 +58,8 @@ _REPEATED = {"agents killed": 6, "host killed": 3, "client cut": 2, "store forge
 def schedule(seed: int, store: str = "", main: str = "") -> Schedule:
     """The schedule of a seed; ``store`` and ``main`` choose what the seed would."""
     chance = random.Random(seed)
-    store = store or STORES[seed % len(STORES)]
-    main = main or KINDS[seed // len(STORES) % len(KINDS)]
+    store = store or STORES[seed // len(KINDS) % len(STORES)]
+    main = main or KINDS[seed % len(KINDS)]
     faults = [_fault(main, chance) for _ in range(_REPEATED.get(main, 1))] if main != "coordinator killed" else []
     for kind, probability in (("agents killed", 0.5), ("kill a coordinator", 0.5), ("host killed", 0.2)):
         if chance.random() < probability and kind != main:

@@ -1,0 +1,50 @@
+"""Fleets under faults: agents, three coordinators and three servers of a store, judged by what the hosts did.
+
+Two seeds here, 200 in ``scripts/nightly`` (``UNDERWAY_FLEET_SEEDS``), in a process of their own that ends all it
+started. What befalls them: ``support/fleet_schedule.py``; what is judged: ``support/fleet_judge.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.fleet_main import NOT_RUN
+from support.fleet_schedule import KINDS, STORES, schedule
+
+pytestmark = [pytest.mark.service, pytest.mark.slow]
+
+TESTS = Path(__file__).parents[1]
+SEEDS = int(os.environ.get("UNDERWAY_FLEET_SEEDS", "2"))
+
+
+def test_no_promise_is_broken(record_property: Callable[[str, object], None]) -> None:
+    words = ["--seeds", str(SEEDS), "--jobs", "2", *(["--write"] if len(KINDS) * len(STORES) <= SEEDS else [])]
+    command = [sys.executable, "-m", "support.fleet_main", *words]
+    child = subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        output, errors = child.communicate()
+    finally:
+        child.terminate()  # it ends all that it started
+        child.wait()
+    if child.returncode == NOT_RUN:
+        pytest.skip(output.strip())
+    assert child.returncode == 0, f"{output}\n{errors[-20000:]}"
+    said = json.loads(output.splitlines()[-1])
+    record_property("figures", f"fleets: {output.splitlines()[-1]}")
+    assert said["seeds"] == SEEDS and said["violations"] == said["lost steps"] == said["repeated steps"] == 0
+    assert sum(said["faults"].values()) >= SEEDS, "the faults did not bite"
+    if len(KINDS) * len(STORES) <= SEEDS:
+        assert set(said["by main fault"]) == set(KINDS)
+
+
+def test_a_schedule_is_its_seed() -> None:
+    assert [schedule(seed) for seed in range(300)] == [schedule(seed) for seed in range(300)]
+    assert {(one.store, one.main) for one in map(schedule, range(30))} == {(a, b) for a in STORES for b in KINDS}
+    assert schedule(7, "etcd", "disk full").main == "disk full"
