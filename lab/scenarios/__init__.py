@@ -11,6 +11,7 @@ SCENARIOS = {
     "database_primary": "the database that takes the writes is stopped",
     "rollback": "all is brought back before the point of no return; nothing may fail",
     "restarted": "a restart of Keystone is rolled out, its coordinator killed; nothing may fail",
+    "rebooted": "the controllers are rebooted, the coordinator killed; nothing may fail (small laboratory)",
     "late_server": "a server is on its way to a compute that is closed for its upgrade",
     "hanging": "a compute hangs",
     "attribution": "ten faults at known tasks, on the small laboratory: is the right task named?",

@@ -49,7 +49,7 @@ class Site:
         )
         (home / "cluster.yaml").write_text(
             'cluster: moving\nrelease: "1"\ndelivery: command\nroles: {web: {services: [web], limit: 1}}\n'
-            f'hosts:\n{hosts}policy: {{soak: 0s}}\nsettings: {{reboot_command: "{REBOOT}"}}\n'
+            f'hosts:\n{hosts}policy: {{soak: 0s}}\nsettings: {{reboot_command: "{REBOOT}", reboot_started: "exit 0"}}\n'
         )
         (home / "services/web.yaml").write_text(WEB)
         (home / "releases/1.yaml").write_text('release: "1"\nsupports: ["0"]\nservices: {web: "1"}\n')

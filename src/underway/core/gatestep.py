@@ -22,6 +22,20 @@ def gate_id(service: str) -> str:
     return f"{service}.verify.gate"
 
 
+def gate_step(service: Service, phase: Phase, name: str) -> Step:
+    """The gate as a step of a phase. ``service`` has one."""
+    assert service.gate is not None
+    return Step(
+        id=f"{service.name}.{phase}.gate",
+        name=name,
+        service=service.name,
+        phase=phase,
+        tasks=(service.gate,),
+        idempotent=True,
+        timeout=GATE_TIMEOUT,
+    )
+
+
 def with_gates(catalogue: Catalogue) -> Catalogue:
     """The catalogue with each gate turned into a step; services without a gate are the same objects."""
     services = {name: _with_gate(service) for name, service in catalogue.services.items()}
@@ -31,15 +45,7 @@ def with_gates(catalogue: Catalogue) -> Catalogue:
 def _with_gate(service: Service) -> Service:
     if service.gate is None:
         return service
-    step = Step(
-        id=gate_id(service.name),
-        name=f"ask whether {service.name} is healthy here",
-        service=service.name,
-        phase="verify",
-        tasks=(service.gate,),
-        idempotent=True,
-        timeout=GATE_TIMEOUT,
-    )
+    step = gate_step(service, "verify", f"ask whether {service.name} is healthy here")
     phases = dict(service.phases)
     for phase in PLACES:
         spec = phases.get(phase)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as copy_of
 from typing import Any
 
+from underway.core.gatestep import gate_step
 from underway.core.model.base import replace
 from underway.core.model.cluster import Cluster, Role
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Policy
-from underway.core.model.service import Catalogue, PhaseSpec, Release, Service, Step, Task
+from underway.core.model.service import Catalogue, Phase, PhaseSpec, Release, Service, Step, Task
 from underway.core.model.state import HostRecord
 from underway.core.names import ordered, slug
 from underway.core.nearest import nearest
@@ -31,10 +33,15 @@ REBOOT = "systemctl reboot"
 
 REBOOT_DUE = (
     "test -e /run/reboot-required || test -e /var/run/reboot-required"
-    " || if command -v needs-restarting > /dev/null; then needs-restarting -r > /dev/null; test $? -eq 1; else false; fi"
+    " || if command -v needs-restarting > /dev/null; then needs-restarting -r > /dev/null; test $? -eq 1;"
+    " else false; fi"
 )
 """What succeeds on a host that waits for a reboot, unless ``reboot_due`` says otherwise: Debian's mark, or Red Hat's
 program (which ends with 1 where a reboot is due)."""
+
+REBOOT_STARTED = "if test -d /run/systemd/system; then systemctl is-system-running --wait; fi; true"
+"""What ends on a host once it has started its services, unless ``reboot_started`` says otherwise. Whether they are
+healthy is told by their gates."""
 
 _REBOOTS = ("reboot", "reboot-where-due")
 """Actions that need no service; one that a service declares under such a name takes its place."""
@@ -47,13 +54,15 @@ class Work:
     """What is done on each host. ``title`` says it in a few words; ``worker`` is the service that does it.
 
     ``drained``: services taken from their balancer meanwhile. ``settings`` are values for the tasks that are never
-    templates (a command as it was typed, say).
+    templates (a command as it was typed, say). ``downs``: all that the host runs goes down with it, so its gates are
+    asked before balancers send it anything again, too.
     """
 
     title: str
     worker: Service
     drained: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
+    downs: bool = False
 
 
 def own_work(
@@ -66,13 +75,12 @@ def own_work(
     settings: Mapping[str, object] | None = None,
     drained: tuple[str, ...] = (),
     idempotent: bool = False,
-    reboot: bool = False,
     timeout: float = 3600.0,
 ) -> Work:
     """Tasks that belong to no service, as one step called ``step`` (its name is a template's: no braces)."""
     done = Step(
         id=f"{SERVICE}.upgrade.{slug(step)}", name=step, service=SERVICE, phase="upgrade", tasks=tasks,
-        idempotent=idempotent, reboot=reboot, timeout=timeout,
+        idempotent=idempotent, timeout=timeout,
     )  # fmt: skip
     phases = {"upgrade": PhaseSpec(steps=(done,))}
     worker = Service(name=SERVICE, plane="data", phases=phases, handlers=handlers, vars=dict(variables or {}))
@@ -82,7 +90,7 @@ def own_work(
 def reboot_work(name: str, drained: tuple[str, ...], timeout: float) -> Work:
     """``reboot``: every host; ``reboot-where-due``: those of which ``reboot_due`` says so, when their turn comes."""
     told: Task = {"name": "Reboot", "ansible.builtin.command": "{{ reboot_command }}"}
-    variables = {"reboot_command": REBOOT}
+    variables = {"reboot_command": REBOOT, "reboot_started": REBOOT_STARTED}
     tasks: tuple[Task, ...] = (told,)
     if name != "reboot":
         look: Task = {
@@ -94,8 +102,19 @@ def reboot_work(name: str, drained: tuple[str, ...], timeout: float) -> Work:
         }
         tasks = (look, {**told, "when": "roll_due.rc == 0"})
         variables["reboot_due"] = REBOOT_DUE
-    title = f"action {name}"
-    return own_work(title, name, tasks, variables=variables, drained=drained, reboot=True, timeout=timeout)
+    made = own_work(f"action {name}", name, tasks, variables=variables, drained=drained, timeout=timeout)
+    [step] = made.worker.phases["upgrade"].steps
+    started: Task = {
+        "name": "Wait until it has started what it starts",
+        "ansible.builtin.shell": "{{ reboot_started }}",
+        "changed_when": False,
+    }
+    wait = Step(
+        id=f"{SERVICE}.upgrade.started", name="wait until the host has started", service=SERVICE, phase="upgrade",
+        tasks=(started,), idempotent=True, read_only=True, timeout=timeout,
+    )  # fmt: skip
+    phases: dict[Phase, PhaseSpec] = {"upgrade": PhaseSpec(steps=(replace(step, reboot=True), wait))}
+    return copy_of(made, worker=replace(made.worker, phases=phases), downs=True)
 
 
 def is_reboot(catalogue: Catalogue, name: str) -> bool:
@@ -142,12 +161,19 @@ def roll_plan(
     roles = {
         name: replace(
             role,
-            services=(*role.services, SERVICE) if own and name in chosen else role.services,
+            # in the order in which they are done
+            services=role.services
+            if not own or name not in chosen
+            else (SERVICE, *role.services)
+            if work.downs
+            else (*role.services, SERVICE),
             after=tuple(one for one in role.after if name in chosen and one in chosen),
         )
         for name, role in cluster.roles.items()
     }
-    services = {name: _kept(service, name in work.drained) for name, service in catalogue.services.items()}
+    services = {
+        name: _kept(service, name in work.drained, downs=work.downs) for name, service in catalogue.services.items()
+    }
     services[work.worker.name] = work.worker
     release = Release(
         name=_TARGET,
@@ -178,7 +204,10 @@ def _variables(roles: Mapping[str, Role], services: Mapping[str, Service]) -> di
     return {name: service.vars for name, service in services.items() if name in used and service.vars}
 
 
-def _kept(service: Service, drained: bool) -> Service:
+def _kept(service: Service, drained: bool, *, downs: bool = False) -> Service:
     """A service as far as a roll has to do with it: its gate, and its drain where it is taken away."""
     phases = {name: spec for name, spec in service.phases.items() if drained and name in ("drain", "undrain")}
+    if downs and service.gate is not None:
+        up = gate_step(service, "upgrade", f"wait until {service.name} is healthy here")
+        phases["upgrade"] = PhaseSpec(steps=(up,))
     return replace(service, plane="data", needs=(), after=(), phases=phases, handlers=(), probes={}, actions={})

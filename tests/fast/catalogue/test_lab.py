@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from labkit.topology import FULL, RELEASES, SMALL, VERSIONS
+from labkit.topology import FULL, RELEASES, SMALL, VERSIONS, Topology
+from scenarios.rebooted import have_a_writer
 from scenarios.site import Facts, render
 from underway.app.diagnosing import asked
 from underway.config.load import Inputs, load
 from underway.core.planner import build_plan
+from underway.core.rolls import reboot_work, roll_plan
 from underway.errors import Refused
 
 FACTS = Facts("11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222")
 HOPS = [("2025.1", "2025.2"), ("2025.2", "2026.1"), ("2026.1", "2026.2"), ("2025.1", "2026.1")]
 
 
-def lab(directory: Path, release: str, *, naive: bool = False) -> Inputs:
+def lab(directory: Path, release: str, *, naive: bool = False, size: Topology = FULL) -> Inputs:
     secrets = directory / "secrets"
     secrets.mkdir(exist_ok=True)
     for name in ("admin", "ledger", "rabbitmq"):
         (secrets / name).write_text("x")
-    (directory / "cluster.yaml").write_text(render(FULL, release, FACTS, secrets, naive=naive))
+    (directory / "cluster.yaml").write_text(render(size, release, FACTS, secrets, naive=naive))
     return load(directory / "cluster.yaml")
 
 
@@ -82,3 +85,22 @@ def test_versions_are_those_that_the_environments_are_built_from(tmp_path: Path,
     assert said["glance"] == built["glance"]
     assert said["placement"] == built["openstack-placement"]
     assert {said[name] for name in said if name.startswith("nova")} == {built["nova"]}
+
+
+def test_a_controller_that_reboots_gives_its_database_away_first(tmp_path: Path) -> None:
+    lab(tmp_path, "2025.2", size=SMALL)
+    have_a_writer(tmp_path)
+    inputs = load(tmp_path / "cluster.yaml")
+    drained = tuple(name for name, one in inputs.catalogue.services.items() if "drain" in one.phases)
+    plan = roll_plan(inputs.cluster, inputs.catalogue, reboot_work("reboot", drained, 1200.0), ("c1", "c2", "c3"))
+    [work] = plan.passes.values()
+    away, host, back, _ = work.legs
+    assert {"writer.drain.send-new-sessions-to-another-database"} < set(away.steps)
+    assert any(step.startswith("keystone.drain.") for step in away.steps)
+    assert host.steps[0] == "roll.upgrade.reboot" and host.steps.index("mariadb.upgrade.gate") > 0
+    assert {"writer.undrain.let-the-database-take-sessions-again"} < set(back.steps)
+    assert (away.on, host.on, back.on) == ("lb1", "", "lb1")
+    up = "mysql,c1,0,0,1,1,,1,2,3,,0,,0,0,0,0,UP,1,1,0\nmysql,c2,0,0,0,0,,0,0,0,,0,,0,0,0,0,DOWN,1,0,1\n"
+    [asked] = [task["until"] for step in plan.steps.values() for task in step.tasks if "writer_stat" in str(task)]
+    pattern = asked.partition("search('")[2].partition("' ~")[0], asked.partition("~ '")[2].rpartition("')")[0]
+    assert re.search(f"{pattern[0]}c1{pattern[1]}", up) and not re.search(f"{pattern[0]}c2{pattern[1]}", up)

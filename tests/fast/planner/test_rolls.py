@@ -96,7 +96,11 @@ def test_a_reboot_needs_no_service_and_takes_the_host_from_every_balancer(name: 
     plan = roll_plan(here, has, reboot_work(name, ("keystone",), 1200.0), ("a1", "c1"), None)
     assert plan.title == f"action {name}"
     steps = {work.role: [step for leg in work.legs for step in leg.steps] for work in plan.passes.values()}
-    assert steps["api"][0] == "keystone.drain.leave" and steps["cmp"] == [f"roll.upgrade.{name}"]
+    own = [f"roll.upgrade.{name}", "roll.upgrade.started"]
+    assert steps["cmp"] == own
+    assert steps["api"] == [
+        "keystone.drain.leave", *own, "keystone.upgrade.gate", "keystone.undrain.join", "keystone.verify.gate",
+    ], "healthy before the balancer sends it anything"  # fmt: skip
     assert [step.id for step in plan.steps.values() if step.reboot] == [f"roll.upgrade.{name}"]
     assert plan.service_vars["roll"]["reboot_command"] == "systemctl reboot"
     assert all(work.rolling for work in plan.passes.values())
