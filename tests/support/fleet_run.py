@@ -16,7 +16,7 @@ from support.fleet_faults import Faults, NotDone, Undo
 from support.fleet_judge import Entry, Fact, Verdict, judge, judge_audit, read
 from support.fleet_schedule import Fault, Schedule
 from support.fleet_watch import Watch
-from support.fleet_world import BUDGET, COORDINATORS, HOSTS, World
+from support.fleet_world import BUDGET, COORDINATORS, HOSTS, STEPS, World
 from underway.errors import UnderwayError
 
 PATIENCE = 600.0
@@ -247,12 +247,16 @@ class Run:
                 continue
             own = [entry for entry in self.entries() if entry.host == host]
             words = ["retry", host, "--reason", f"looked at {host} under token {record.token}, {len(own)} lines"]
+            step = own[-1].step if own else ""
             if record.state == "unknown":
                 if "interrupted" not in record.reason:
                     continue  # silence is over when it speaks
-                words.append("--skip" if own[-1].what == "end" else "--rerun")
-            if own and own[-1].what != "end":
-                self.answers[host, own[-1].step] += 1
+                # it may have been interrupted before the task had begun: the last line is another step's then
+                step = next(name for name, again in STEPS.items() if again == "never")
+                happened = any((entry.step, entry.what) == (step, "end") for entry in own)
+                words.append("--skip" if happened else "--rerun")
+            if not any((entry.step, entry.what) == (step, "end") for entry in own):
+                self.answers[host, step] += 1
             self._answered[host] = (record.token, time.monotonic())
             self.operator.say(*words)
 
