@@ -7,20 +7,23 @@ otherwise, a coordinator that does one thing differently, hosts whose runner has
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as copy_of
 
 from fast.rules.test_mutants import timer_frees, zero_is_no_limit
 from underway.core.decider import Changes, IncrementalDecider
+from underway.core.dropping import dropping
 from underway.core.model.base import replace
 from underway.core.model.decision import Decision
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Policy
 from underway.core.model.snapshot import Snapshot
-from underway.core.model.state import ActionRecord
+from underway.core.model.state import ActionRecord, Machine
 from underway.core.rules import RULES, Decider, Rulebook
+from underway.engine import machines
 from underway.engine.coordinator import Coordinator
-from underway.errors import Conflict
+from underway.errors import Conflict, Refused
 from underway.records.change import Change
 from underway.records.seen import Seen
 from underway.sim.hosts import SimHost
@@ -84,6 +87,13 @@ class ByName(Decider):
         return super().decide(copy_of(snapshot, holds={}), now)
 
 
+class CountsTheDropped(Decider):
+    """P1: a percentage is of hosts that are long gone, too."""
+
+    def decide(self, snapshot: Snapshot, now: float, changes: Changes | None = None) -> Decision:
+        return super().decide(copy_of(snapshot, machines={}), now)
+
+
 # --- coordinators ---------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +122,26 @@ class UnknownTimesOut(Coordinator):
                 new: ActionRecord = replace(record, retry=True)
                 self._commit(Change(run=self._run, events=(event,), actions={action: (record, new)}), snapshot)
                 return True
+        return super()._commit_grants(snapshot, decision)
+
+
+class DropsByTimer(Coordinator):
+    """P7: a host that has been unknown for twenty seconds is dropped, without a word."""
+
+    def _commit_grants(self, snapshot: Seen, decision: Decision) -> bool:
+        now = self._clock.now()
+        for action, record in snapshot.actions.items():
+            if record.state == "unknown" and not record.retry and now - record.ended > 20.0:
+                host = action.rpartition("/")[2]
+                word = Machine(host=host, number=1, by="a timer", at=now, reason="", run=self._run, serial=0)
+                with suppress(Refused):
+                    here = dropping(self._plan, snapshot, host, off=True)
+                    change = machines.dropped(
+                        snapshot, word, here, lambda kind, text, one: self._event(kind, text, host=one)
+                    )
+                    if change is not None:
+                        self._commit(change, snapshot)
+                        return True
         return super()._commit_grants(snapshot, decision)
 
 
@@ -285,6 +315,9 @@ MUTANTS: dict[str, Mutant] = {
     "an interrupted step counts as done": Mutant(("I6",), host_fault=host("skips_open")),
     # machines that were replaced
     "a replaced host does not count": Mutant(LIMITS, table(RULES.without("down:replaced"))),
+    # hosts that were dropped
+    "a timer drops hosts": Mutant(("P7",), Parts(coordinator=DropsByTimer)),
+    "percentages count who was dropped": Mutant(LIMITS, Parts(decider=CountsTheDropped)),
     "a short journal is as good as any": Mutant(("I9",), host_fault=host("starts_short")),
     "tickets of the machine before are taken": Mutant(("I3", "I9", "P4"), host_fault=host("takes_for_others")),
     "what was done for the machine before counts": Mutant(("I6",), host_fault=host("keeps_void")),

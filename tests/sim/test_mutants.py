@@ -17,7 +17,9 @@ KNOWN = {
     "host takes any token": 1414,
     "compare-and-set on the host's key only": 1387,
     "verdicts are not fenced": 2911,
+    "percentages count who was dropped": 798,
     "abort is ignored": 164,
+    "a timer drops hosts": 93,
     "D3 silent hosts ignored": 149,
     "lost journal is a fresh one": 143,
 }

@@ -100,7 +100,7 @@ class Daemon:
         self._lines = Lines()
         self._mark = ""
         self._asked = float("-inf")
-        self._trouble = ""
+        self._trouble = self._word = ""
         self._changed = asyncio.Event()
         self._state = ""
 
@@ -179,6 +179,11 @@ class Daemon:
             self._trouble = trouble
             self._say(trouble or "the coordinator's letters are understood again")
             self._changed.set()
+        if letter.word != self._word:
+            self._word = letter.word
+            if letter.word:
+                told = "".join(one if one.isprintable() else "?" for one in letter.word)
+                self._say(f"this host gets no orders any more: {told}")
         if not self._lines.acknowledge(letter.since):
             await self._leave(list(self._works))  # they are followed anew, from the line that is asked for
         wanted = {order.key: order for order in letter.orders}

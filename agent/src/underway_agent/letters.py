@@ -38,6 +38,9 @@ KINDS = ("waits", "accepted", "finished", "failed", "unknown", "refused", "busy"
 FINAL = ("finished", "failed", "unknown", "refused")
 """Kinds after which nothing follows under the same token."""
 
+WORD = 300
+"""Letters of a coordinator's word to a host."""
+
 Key = Tuple[str, str, int, int]
 
 
@@ -84,10 +87,11 @@ class OpenOrder:
 
 @dataclass(frozen=True)
 class Orders:
-    """The coordinator's letter to a host."""
+    """The coordinator's letter to a host. ``word``: why it gets no orders any more, for people; empty for nothing."""
 
     orders: Tuple[OpenOrder, ...] = ()
     since: int = 0
+    word: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ def write_orders(letter: Orders) -> bytes:
         if order.cancel:
             told["cancel"] = _text(order.cancel)
         orders.append(told)
-    return _bytes({"protocol": PROTOCOL, "since": letter.since, "orders": orders})
+    word = {"word": letter.word} if letter.word else {}
+    return _bytes({"protocol": PROTOCOL, "since": letter.since, "orders": orders, **word})
 
 
 def read_orders(data: bytes) -> Orders:
@@ -165,7 +170,7 @@ def read_orders(data: bytes) -> Orders:
     check_protocol(document.get("protocol"), "the coordinator", "this agent")
     try:
         orders = tuple(_order(one) for one in _list(document["orders"]))
-        return Orders(orders, _number(document["since"]))
+        return Orders(orders, _number(document["since"]), _word(document.get("word", ""))[:WORD])
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise LetterWrong(f"the coordinator's letter is garbled: {error!r}") from None
 

@@ -44,7 +44,8 @@ class Office:
 
     ``operator``: the SHA-256 of the operators' token; empty where none was made. ``pace``: seconds between two letters
     of a host. ``keys``: the public keys that hosts' runners are to trust. ``ca``: the authority's certificate (PEM).
-    ``mail_root``: where agents find letters in the store's own server; empty where it has none.
+    ``mail_root``: where agents find letters in the store's own server; empty where it has none. ``enrolled`` is told of
+    every host that was enrolled; perhaps twice.
     """
 
     cluster: str
@@ -58,6 +59,7 @@ class Office:
     say: Callable[[str], None]
     pace: float = 0.5
     mail_root: str = ""
+    enrolled: Callable[[str], object] = lambda host: None  # noqa: ARG005  nobody is told
 
 
 class Denied(Exception):
@@ -92,6 +94,7 @@ def routes(office: Office, lifespan: Any = None) -> FastAPI:
         made = await asyncio.to_thread(
             office.enrolments.enrol, said["host"], said["code"], said["public"], said["token"], office.now()
         )
+        await asyncio.to_thread(office.enrolled, made.host)
         office.say(f"{made.host}: enrolled, key {made.fingerprint}")
         return _json(
             {
@@ -157,6 +160,11 @@ async def _host(office: Office, request: Request) -> str:
         raise Denied from None
     shown = hashlib.sha256(token.encode()).hexdigest()
     if not known or not hmac.compare_digest(known, shown):
+        if why := await asyncio.to_thread(office.enrolments.revoked, host, shown):
+            raise NotTrusted(
+                f"this host gets no orders any more: its agent was revoked: {why} (where the cluster is run, 'underway "
+                f"host enrol {host}' makes it one of its hosts again)"
+            )
         raise Denied
     return host
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from underway import trust
+from underway.app.leaving import check_hosts, dropped
 from underway.app.place import Place, Session
 from underway.config.load import Inputs, load
 from underway.core.drift import drift
@@ -27,6 +28,7 @@ def read_inputs(session: Session) -> Inputs:
 def make_plan(session: Session, inputs: Inputs, target: str) -> Plan:
     """The sealed plan of the files as they are, with what is known of hosts and past durations."""
     session.place.prepare(inputs.cluster.name, inputs.store)
+    check_hosts(session, inputs.cluster)
     repository = session.repository
     plan = build_plan(
         inputs.cluster,
@@ -41,7 +43,8 @@ def make_plan(session: Session, inputs: Inputs, target: str) -> Plan:
 
 def check_world(session: Session, inputs: Inputs, plan: Plan) -> None:
     """Raise Drifted, naming every difference, where the plan no longer fits files, catalogue, settings or hosts."""
-    differences = drift(plan, inputs.cluster, inputs.catalogue, inputs.digests, session.repository.hosts())
+    known = session.repository.hosts()
+    differences = (*drift(plan, inputs.cluster, inputs.catalogue, inputs.digests, known), *dropped(session, plan))
     if differences:
         raise Drifted(differences)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from underway.app.leaving import check_hosts
 from underway.app.place import Session
 from underway.config.load import Inputs
 from underway.config.playbooks import load_playbook
@@ -68,4 +69,5 @@ def drained_services(cluster: Cluster, catalogue: Catalogue, names: Collection[s
 def make_roll(session: Session, inputs: Inputs, work: Work, hosts: Collection[str], policy: Policy | None) -> Plan:
     """The sealed plan of the files as they are."""
     session.place.prepare(inputs.cluster.name, inputs.store)
+    check_hosts(session, inputs.cluster)
     return seal(roll_plan(inputs.cluster, inputs.catalogue, work, hosts, policy))

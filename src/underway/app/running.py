@@ -11,6 +11,7 @@ from typing import Any
 from underway import trust
 from underway.app import process
 from underway.app.agents import pull_executor, told_of
+from underway.app.leaving import readmit
 from underway.app.place import Place, Session
 from underway.app.reporting import summary_of, write_report
 from underway.app.showing import coordinator_alive
@@ -43,12 +44,14 @@ def enrol_host(session: Session, host: Host, cluster: str, keys: Sequence[Mappin
     run = session.repository.current() if session.has_store else None
     machine = session.repository.machines().get(host.name) if session.has_store else None
     if host.connection == "agent":
-        return told_of(session, host)
+        said, done = told_of(session, host)
+        return (f"{said}; it was dropped, and counts again" if done and readmit(session, host.name) else said), done
     executor = _executors(session.place, None)[host.connection]
     try:
         if run is None or run.state in ("done", "aborted"):
             executor.enrol(host, cluster, keys, machine.base if machine is not None else 0)
-            return "enrolled", True
+            back = readmit(session, host.name)
+            return ("enrolled; it was dropped, and counts again" if back else "enrolled"), True
         seen = last_durable(read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ()))
         executor.enrol(host, cluster, keys, machine.base if machine is not None else 0, seen)
         last = int(executor.ping(host).get("last", 0))
@@ -61,6 +64,8 @@ def enrol_host(session: Session, host: Host, cluster: str, keys: Sequence[Mappin
             f"enrolled, but it is not the machine that it was: its journal ends at line {last}, and line {seen} was"
             f" seen in run {run.id}; nothing runs there before you say 'underway replace {host.name} --reason WHY'"
         ), True
+    if machine is not None and machine.gone and readmit(session, host.name):
+        return "enrolled; it was dropped, and counts again (what was waived stays so)", True
     if machine is not None and machine.run == run.id:
         return "enrolled, in the place of the machine that was replaced", True
     return "enrolled", True

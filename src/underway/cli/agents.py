@@ -55,6 +55,7 @@ def serve(
     from underway.api.serving import serve as run
     from underway.api.web import Office
     from underway.app.agents import enrolments_of, mail_of, mail_root_of, write_address
+    from underway.app.leaving import readmit
     from underway.app.planning import read_inputs
     from underway.app.showing import look
     from underway.cli.view import status_json
@@ -91,6 +92,7 @@ def serve(
         say=lambda text: echo(text, error=True),
         pace=pace,
         mail_root=mail_root_of(context.session),
+        enrolled=lambda name: context.look(lambda session: readmit(session, name)),
     )
     run(office, Listen(host, port, found), began)
 

@@ -40,6 +40,7 @@ COMMANDS = {
     "retry": "verbs:retry",
     "skip": "verbs:skip",
     "replace": "verbs:replace",
+    "drop": "verbs:drop",
     "abort": "verbs:abort",
     "approve": "verbs:approve",
     "finalize": "verbs:finalize",

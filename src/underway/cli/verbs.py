@@ -144,6 +144,27 @@ def replace(context: Context, host: str, rerun: bool, reason: str) -> None:
 
 
 @click.command()
+@click.argument("host", type=HOST)
+@click.option("--off", is_flag=True, help="Its machine is off, and stays off: nobody can tell what it was doing.")
+@reason_wanted
+@pass_context
+def drop(context: Context, host: str, off: bool, reason: str) -> None:
+    """Go on without HOST, which died for good and gets no successor.
+
+    It leaves the run, the limits and every count; what it had not finished is waived. It comes back only as a machine
+    that is enrolled anew ('underway enrol HOST'), or by 'underway replace HOST'. Keep the old machine off: what still
+    runs there cannot be stopped from here.
+    """
+    from underway.app.leaving import drop as drop_host
+
+    found = drop_host(context.session, host, reason, off)
+    echo(f"{host} is dropped and in no count any more; waived: {', '.join(found.waived) or 'nothing'}")
+    for name in found.held:
+        echo(f"the limit of {name} is a percentage that comes to no host now: 'underway limit {name} 1' lets it go on")
+    echo(f"take {host} out of {context.place.cluster_file.name} before the next plan; keep the old machine off")
+
+
+@click.command()
 @reason_wanted
 @pass_context
 def abort(context: Context, reason: str) -> None:

@@ -16,7 +16,7 @@ from underway.core.model.decision import Decision
 from underway.core.model.plan import Plan
 from underway.core.model.snapshot import Snapshot
 from underway.core.notices import counted
-from underway.core.outlook import Busy, Extras, Outlook, Replaced, Trouble, outlook
+from underway.core.outlook import Busy, Dropped, Extras, Outlook, Replaced, Trouble, outlook
 
 STATUS_SCHEMA = 1
 
@@ -28,11 +28,11 @@ VERDICTS = {
     "aborted": "aborted",
 }  # fmt: skip
 
-ORDER = ("failed", "unknown", "upgrading", "pending", "skipped", "upgraded", "untouched")
+ORDER = ("failed", "unknown", "upgrading", "pending", "skipped", "upgraded", "untouched", "dropped")
 """Host states in the order in which a reader needs them."""
 
 
-TOLD = ("failed", "unknown", "held")
+TOLD = ("failed", "unknown", "held", "dropped")
 """Kinds of reasons whose hosts are listed by name already."""
 
 
@@ -66,6 +66,7 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
     yield from _part("In trouble", [trouble(row) for row in found.trouble], width)
     yield from _part("Held", [_hold(hold.host, hold.by, hold.reason, hold.at, now) for hold in found.held], width)
     yield from _part("Replaced", [replaced(row, now) for row in found.replaced], width)
+    yield from _part("Dropped", [dropped(row, now) for row in found.dropped], width)
     if run.state in ("running", "paused"):
         groups = [group for group in found.waiting if group.kind not in TOLD]
         yield from _part("Waiting", [waiting(str(group), group.count, group.hosts) for group in groups], width)
@@ -144,6 +145,12 @@ def replaced(row: Replaced, now: float) -> str:
     """Who said that a host died for good, when and why, and what its new machine has still to do again."""
     left = f"to be done again: {', '.join(row.left)}" if row.left else "nothing left to be done again"
     return f"{row.host} by {row.by} {words.duration(now - row.at)} ago: {row.reason}; another machine, {left}"
+
+
+def dropped(row: Dropped, now: float) -> str:
+    """Who said that a host is gone for good, when and why, and what is still waited for there."""
+    left = f"this run waits for {', '.join(row.left)}" if row.left else "in no count"
+    return f"{row.host} by {row.by} {words.duration(now - row.at)} ago: {row.reason}; {left}"
 
 
 def waiting(sentence: str, count: int, names: Sequence[str]) -> str:
@@ -241,6 +248,7 @@ def status_json(
         "trouble": [plain(row) for row in found.trouble],
         "held": [{"host": hold.host, "by": hold.by, "reason": hold.reason, "at": hold.at} for hold in found.held],
         "replaced": [plain(row) for row in found.replaced],
+        "dropped": [plain(row) for row in found.dropped],
         "waiting": [
             {"kind": group.kind, "hosts": group.count, "some": list(group.hosts), "sentence": group.sentence}
             for group in found.waiting

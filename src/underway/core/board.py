@@ -17,7 +17,7 @@ from underway.core.layout import Layout, Visit
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Policy
 from underway.core.model.snapshot import Snapshot
-from underway.core.model.state import FINISHED, TROUBLED, ActionRecord
+from underway.core.model.state import FINISHED, TROUBLED, ActionRecord, Machine
 from underway.core.reasons import Tags
 from underway.core.rulebook import HostFacts, Look, Rulebook, first
 from underway.core.tally import Tally, Unit
@@ -43,6 +43,7 @@ class Board:
         self._health = dict(snapshot.health)
         self._holds = dict(snapshot.holds)
         self._elsewhere = dict(snapshot.elsewhere)
+        self._machines, self.dropped = snapshot.machines, _of_plan(snapshot, layout)
         self.opened: dict[str, tuple[tuple[Visit, ActionRecord], ...]] = {}
         self.waived: dict[str, tuple[tuple[Visit, ActionRecord], ...]] = {}
         self.unfinished: dict[Visit, int] = {}
@@ -51,8 +52,8 @@ class Board:
         self.at_work: dict[str, Visit] = {}
         self.executing: dict[str, int] = {}
         self.dues: dict[str, tuple[tuple[Visit, Due], ...]] = {}
-        self.tally = Tally(layout, policy, self.rules.limits)
-        whole = len(layout.plan.hosts)
+        self.tally = Tally(layout, policy, self.rules.limits, self.dropped)
+        whole = self.tally.size
         self.parallel = Unit("parallel", "prepare", policy.prepare_limit.resolve(whole), whole)
         self._executors_of: dict[str, tuple[str, ...]] = {}
         self._unproven_of: dict[str, list[Visit]] = {}
@@ -75,6 +76,11 @@ class Board:
         elsewhere: Iterable[str] | None = None,
     ) -> None:
         """Take in a later snapshot of the same run. The names are those of the records that differ; None: find out."""
+        if snapshot.machines is not self._machines:
+            self._machines = snapshot.machines
+            if _of_plan(snapshot, self.layout) != self.dropped:
+                self.load(snapshot)  # rare, and every size that a percentage is of changes with it
+                return
         touched: dict[str, None] = {}
         self.snapshot = snapshot
         for action in _differing(self.actions, snapshot.actions) if actions is None else actions:
@@ -206,6 +212,7 @@ class Board:
             | self._holds.keys()
             | layout.executors
             | self._elsewhere.keys()
+            | self.dropped.keys()
         )
         if stage >= 0:
             for visit in layout.by_stage[stage]:
@@ -275,6 +282,7 @@ class Board:
             hold=self._holds.get(host),
             waived=tuple(entry for entry in self.waived.get(host, ()) if stage in (-1, entry[0].stage)),
             elsewhere=self._elsewhere.get(host),
+            dropped=self.dropped.get(host),
         )
 
     def _next_of(self, host: str) -> int:
@@ -289,6 +297,7 @@ class Board:
         self._forget(host)
         facts = self.facts(host)
         noted = bool(facts.opened) or host in self._sick or facts.elsewhere is not None
+        noted &= host not in self.dropped  # nobody stands there: nothing of it is in any count
         self.tally.set(host, next((row.cause for row in self.rules.down if row.holds(facts)), "") if noted else "")
         if noted:
             self._note(facts)
@@ -370,6 +379,10 @@ class Board:
             del self.unproven[visit][host]
             if not self.unproven[visit]:
                 del self.unproven[visit]
+
+
+def _of_plan(snapshot: Snapshot, layout: Layout) -> dict[str, Machine]:
+    return {host: machine for host, machine in snapshot.dropped().items() if host in layout.plan.hosts}
 
 
 def _copy(mine: dict[str, Any], name: str, theirs: Mapping[str, Any]) -> None:

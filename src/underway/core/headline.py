@@ -10,7 +10,7 @@ from underway.core.clocks import best
 from underway.core.model.plan import Plan
 from underway.core.model.sample import Attribution
 from underway.core.model.state import RunRecord
-from underway.core.rows import TEXT_LIMIT, CauseRow, HostRow, OutageRow, ProbeFigures, Verdict
+from underway.core.rows import SETTLED, TEXT_LIMIT, CauseRow, HostRow, OutageRow, ProbeFigures, Verdict
 from underway.core.words import clean
 
 SKEW = 1.0
@@ -21,7 +21,7 @@ def verdict(run: RunRecord, hosts: Sequence[HostRow]) -> tuple[Verdict, str]:
     """How the run stands, and why. A run that is over with hosts behind is never called done."""
     reason = clean(run.reason, TEXT_LIMIT)
     if run.state == "done":
-        behind = [row.host for row in hosts if row.state not in ("upgraded", "untouched")]
+        behind = [row.host for row in hosts if row.state not in SETTLED]
         return ("behind", f"{words.some(behind)} not {_moved(run)}") if behind else ("done", reason)
     if run.state == "running":
         return ("halted" if reason else "running"), reason
@@ -43,7 +43,7 @@ def claim(
 ) -> str:
     """The run in one sentence: how far, how long, and whether it served. ``outages`` are those of services."""
     found, reason = verdict(run, hosts)
-    work = [row for row in hosts if row.state != "untouched"]
+    work = [row for row in hosts if row.state not in ("untouched", "dropped")]
     if found == "done":
         said = f"{words.plural(len(work), 'host')} {_moved(run)} in {words.duration(length)}"
     else:
@@ -52,6 +52,8 @@ def claim(
         said = f"{state}, {words.count(ready)} of {words.plural(len(work), 'host')} {_moved(run)}"
         # A rule's own sentence opens with the state that was just said.
         said += f" ({reason.removeprefix(f'{found}: ')})" if reason else ""
+    gone = sum(row.state == "dropped" for row in hosts)
+    said += f", {words.count(gone)} dropped" if gone else ""
     if requests is None:
         served = "nobody observed whether it served"
     elif not outages and not failed:

@@ -132,6 +132,17 @@ def _row(plan: Plan, on: str, now: _Open, end: HostLine | None, outcome: StepOut
     )
 
 
+def dropped(events: Iterable[Event]) -> frozenset[str]:
+    """Hosts that an operator dropped in the run, and that have not come back in it."""
+    found: set[str] = set()
+    for event in events:
+        if event.kind == "dropped":
+            found.add(event.host)
+        elif event.kind in ("enrolled", "replaced"):
+            found.discard(event.host)
+    return frozenset(found)
+
+
 Interval = tuple[float, float, str]
 """Start, end, host."""
 
@@ -153,7 +164,7 @@ def absences(
         pass_id, host = split_action(event.action)
         if event.kind == "unhealthy":
             ill.setdefault(event.host, event.at)
-        elif event.kind == "healthy" and event.host in ill:
+        elif event.kind in ("healthy", "dropped") and event.host in ill:  # well, or in no count any more
             found.setdefault("*", []).append((ill.pop(event.host), event.at, event.host))
         elif pass_id in plan.passes and plan.passes[pass_id].rolling:
             # again: its machine was replaced, so it is out from the operator's word on, also if it had been done

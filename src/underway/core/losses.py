@@ -35,6 +35,7 @@ def role_limits(cluster: Cluster) -> dict[str, RoleLimits]:
             limit=1 if limit is None else limit.resolve(sizes[name]),
             stated="default 1" if limit is None else str(limit),
             group=group_of.get(name, ""),
+            percent=(limit.percent or 0) if limit is not None else 0,
         )
     return found
 
@@ -52,6 +53,7 @@ def group_limits(cluster: Cluster) -> dict[str, GroupLimits]:
             roles=group.roles,
             limit=1 if limit is None else limit.resolve(size),
             stated="default 1" if limit is None else str(limit),
+            percent=(limit.percent or 0) if limit is not None else 0,
         )
     return found
 

@@ -16,10 +16,10 @@ from underway.core.model.plan import Plan, action_id, split_action
 from underway.core.model.policy import Policy
 from underway.core.model.sample import Outage
 from underway.core.model.snapshot import Snapshot
-from underway.core.model.state import BUSY, TROUBLED, ActionState, Hold
+from underway.core.model.state import BUSY, FINISHED, TROUBLED, ActionState, Hold
 from underway.core.progress import Progress, Waiting, progress
 from underway.core.rollback import past_no_return
-from underway.core.rows import HostState, NoticeRow, Verdict
+from underway.core.rows import SETTLED, HostState, NoticeRow, Verdict
 from underway.core.summary import host_state
 
 ALIKE = 3
@@ -98,6 +98,17 @@ class Replaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """A host that is gone for good, by whose word; ``left``: work of this run that is still waited for there."""
+
+    host: str
+    by: str
+    at: float
+    reason: str
+    left: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """What an operator can do now, exactly as typed, and what it does."""
 
@@ -117,6 +128,7 @@ class Outlook:
     trouble: tuple[Trouble, ...]
     held: tuple[Hold, ...]
     replaced: tuple[Replaced, ...]
+    dropped: tuple[Dropped, ...]
     waiting: tuple[Waiting, ...]
     progress: Progress
     commands: tuple[Command, ...]
@@ -133,7 +145,7 @@ def outlook(plan: Plan, snapshot: Snapshot, decision: Decision, extras: Extras |
     hosts: dict[HostState, int] = {}
     for state in states.values():
         hosts[state] = hosts.get(state, 0) + 1
-    behind = tuple(host for host, state in states.items() if state not in ("upgraded", "untouched"))
+    behind = tuple(host for host, state in states.items() if state not in SETTLED)
     trouble = tuple(_trouble(plan, snapshot, now))
     verdict, why = _verdict(snapshot, decision, behind)
     made = extras.progress or progress(plan, snapshot, decision, now, extras.policy)
@@ -147,6 +159,7 @@ def outlook(plan: Plan, snapshot: Snapshot, decision: Decision, extras: Extras |
         trouble=trouble,
         held=tuple(hold for _, hold in sorted(snapshot.holds.items())),
         replaced=tuple(_replaced(snapshot)),
+        dropped=tuple(_dropped(plan, snapshot)),
         waiting=tuple(_fewer(made.waiting)),
         progress=made,
         commands=(),
@@ -162,7 +175,8 @@ def host_states(plan: Plan, snapshot: Snapshot) -> dict[str, HostState]:
     found: dict[str, list[tuple[bool, ActionState]]] = {host: [] for host in plan.hosts}
     for work, host in plan.actions():
         found[host].append((work.upgrades, snapshot.state(action_id(work.id, host))))
-    return {host: host_state(states) for host, states in found.items()}
+    gone = snapshot.dropped()
+    return {host: "dropped" if host in gone else host_state(states) for host, states in found.items()}
 
 
 def _verdict(snapshot: Snapshot, decision: Decision, behind: Sequence[str]) -> tuple[Verdict, str]:
@@ -223,9 +237,20 @@ def _trouble(plan: Plan, snapshot: Snapshot, now: float) -> Iterator[Trouble]:
 
 def _replaced(snapshot: Snapshot) -> Iterator[Replaced]:
     for host, machine in sorted(snapshot.machines.items()):
-        if machine.run == snapshot.run.id:
+        if machine.run == snapshot.run.id and not machine.gone:
             left = [name for name, record in snapshot.actions.items() if record.again and split_action(name)[1] == host]
             yield Replaced(host, machine.by, machine.at, machine.reason, tuple(left))
+
+
+def _dropped(plan: Plan, snapshot: Snapshot) -> Iterator[Dropped]:
+    gone = {host: machine for host, machine in snapshot.dropped().items() if host in plan.hosts}
+    left: dict[str, list[str]] = {host: [] for host in gone}
+    for work, host in plan.actions() if gone else ():
+        action = action_id(work.id, host)
+        if host in gone and snapshot.state(action) not in FINISHED:
+            left[host].append(action)
+    for host, machine in sorted(gone.items()):
+        yield Dropped(host, machine.by, machine.at, machine.reason, tuple(left[host]))
 
 
 def _fewer(groups: Sequence[Waiting]) -> Iterator[Waiting]:
@@ -263,6 +288,9 @@ def _commands(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook
         if busy.stuck:
             yield Command(f"underway log | grep {busy.host}", f"{busy.host} is past its deadline; its slot stays used")
             break
+    for gone in found.dropped:
+        if gone.left:
+            yield Command(f"underway drop {gone.host} --reason TEXT", "waive what this run still waits for there")
     if run.state == "paused":
         yield Command("underway resume", "undo the pause")
     kinds = {group.kind for group in found.progress.waiting}
@@ -298,6 +326,11 @@ def _for_trouble(trouble: Sequence[Trouble], forward: bool) -> Iterator[Command]
             yield Command(
                 f"underway replace {row.on} --reason TEXT",
                 f"if the machine {row.on} is gone for good: another one in its place does its work again",
+            )
+        if row.on == row.host and not row.step:
+            off = " --off" if row.state == "unknown" else ""
+            yield Command(
+                f"underway drop {row.host}{off} --reason TEXT", "or nobody takes its place: it leaves the run"
             )
     if len(trouble) > NAMED:
         yield Command("underway retry HOST", f"and so for {words.plural(len(trouble) - NAMED, 'more host')} in trouble")

@@ -42,7 +42,7 @@ def replacement(plan: Plan, snapshot: Snapshot, host: str, rerun: bool) -> Repla
     while something may be at work there, and for shared work that was cut off and is not idempotent.
     """
     _refuse_by_run(plan, snapshot, host)
-    _refuse_at_work(plan, snapshot, host)
+    refuse_at_work(plan, snapshot, host)
     again: dict[str, tuple[ActionRecord, ActionRecord]] = {}
     stays: list[str] = []
     for work, member in plan.actions():
@@ -92,7 +92,8 @@ def _refuse_by_run(plan: Plan, snapshot: Snapshot, host: str) -> None:
         )
 
 
-def _refuse_at_work(plan: Plan, snapshot: Snapshot, host: str) -> None:
+def refuse_at_work(plan: Plan, snapshot: Snapshot, host: str) -> None:
+    """Raise Refused while something is believed to be at work on the host, or through it."""
     for action, record in snapshot.actions.items():
         if record.state not in ("claimed", "running") or not _concerns(plan, action, host):
             continue

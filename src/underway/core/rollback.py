@@ -91,10 +91,12 @@ def _was_begun(snapshot: Snapshot, action: str) -> bool:
 
 
 def _undo(plan: Plan, work: Pass, snapshot: Snapshot) -> Pass | None:
-    """The pass that undoes ``work`` on the hosts that it had begun on, or None."""
+    """The pass that undoes ``work`` on the hosts that it had begun on and that were not dropped, or None."""
     if not work.upgrades:
         return None
-    hosts = tuple(host for host in reversed(work.hosts) if _was_begun(snapshot, action_id(work.id, host)))
+    gone = snapshot.dropped()
+    begun = (host for host in reversed(work.hosts) if _was_begun(snapshot, action_id(work.id, host)))
+    hosts = tuple(host for host in begun if host not in gone)
     if not hosts:
         return None
     undo = tuple(step for step in plan.rollback.get(work.role, ()) if plan.steps[step].service in work.services)

@@ -13,8 +13,12 @@ from underway.core.model.state import ActionState
 
 SUMMARY_SCHEMA = 1
 
-HostState = Literal["pending", "upgrading", "upgraded", "failed", "unknown", "skipped", "untouched"]
-"""``untouched``: the plan has no work for it. ``skipped``: an operator waived its pass, so it was not upgraded."""
+HostState = Literal["pending", "upgrading", "upgraded", "failed", "unknown", "skipped", "untouched", "dropped"]
+"""``untouched``: the plan has no work for it. ``skipped``: an operator waived its pass, so it was not upgraded.
+``dropped``: it died for good, and is in no count any more."""
+
+SETTLED: frozenset[HostState] = frozenset({"upgraded", "untouched", "dropped"})
+"""States of hosts for which a run that is over leaves nothing to be done."""
 
 Verdict = Literal["done", "behind", "running", "paused", "halted", "aborted"]
 """``behind``: the run is over, and hosts were not upgraded."""

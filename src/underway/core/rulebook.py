@@ -11,7 +11,17 @@ from underway.core.model.decision import Reason, ReasonKind
 from underway.core.model.plan import Stage
 from underway.core.model.policy import Policy
 from underway.core.model.snapshot import Elsewhere
-from underway.core.model.state import FINISHED, TROUBLED, ActionRecord, ActionState, Approval, Health, Hold, RunRecord
+from underway.core.model.state import (
+    FINISHED,
+    TROUBLED,
+    ActionRecord,
+    ActionState,
+    Approval,
+    Health,
+    Hold,
+    Machine,
+    RunRecord,
+)
 from underway.core.tally import LimitOf, Spot, Tally, Unit, limit_of
 from underway.core.windows import Opening
 
@@ -35,7 +45,8 @@ class HostFacts:
 
     ``opened``: its actions with a record that are not finished (any stage). ``todo``: its passes of the present stage
     that are not finished, in order. ``later``: whether a later stage has work for it. ``waived``: passes whose
-    action here was skipped, with the record. ``elsewhere``: what another run has open here.
+    action here was skipped, with the record. ``elsewhere``: what another run has open here. ``dropped``: the
+    operator's word that nobody stands there any more.
     """
 
     host: str
@@ -46,6 +57,7 @@ class HostFacts:
     hold: Hold | None
     waived: tuple[tuple[Visit, ActionRecord], ...] = ()
     elsewhere: Elsewhere | None = None
+    dropped: Machine | None = None
 
     def open_in(self, *states: ActionState) -> tuple[Visit, ActionRecord] | None:
         """The first open action in one of these states; one that waits to be tried again is in no state."""

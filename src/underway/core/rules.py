@@ -32,6 +32,8 @@ Choices
       does not start over an exceeded limit either: where all that are out wait so, an operator is asked.
     - A host that was replaced is out from the operator's word on, where a rolling pass of it had been claimed; where
       none had, the new machine is as any host before its turn: its health counts, and its preflight is done again.
+    - A host that was dropped is in no count and no percentage, and gets no grant; what it has open in this run is
+      waited for until that is waived: the word that drops it does so in the run that it is spoken to.
     - A host that was done and fell ill stops what is ordered after it, also the next stage. Not so while it has another
       action open (then it is that action's illness, and uses its slot), nor when the operator waived a part of its
       work: that is how to go on without a host that is lost.

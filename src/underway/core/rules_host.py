@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from underway.core.model.state import BUSY, TROUBLED, ActionRecord, ActionState
 from underway.core.rulebook import Contributor, HostFacts, Rule, Said, said
-from underway.core.words import clean, clock
+from underway.core.words import clean, clock, moment
 
 TEXT = 200
 """Characters of foreign text (reasons, details) in a sentence: it must stay one line."""
@@ -33,6 +33,22 @@ def _waits_for_word(facts: HostFacts, state: ActionState) -> Said:
         f"(it keeps its slot; underway retry {facts.host}, or skip)",
         action=visit.prefix + facts.host,
         step=record.step,
+    )
+
+
+def is_dropped(facts: HostFacts) -> bool:
+    return facts.dropped is not None
+
+
+def say_dropped(facts: HostFacts) -> Said:
+    assert facts.dropped is not None
+    left = bool(facts.opened) or bool(facts.todo) or facts.later
+    waits = f"its work here is waited for: underway drop {facts.host}" if left else "it is in no count"
+    return said(
+        f"dropped by {clean(facts.dropped.by, TEXT) or 'an operator'} at {moment(facts.dropped.at)}"
+        f"{_because(facts.dropped.reason)} ({waits})",
+        by=facts.dropped.by,
+        why=facts.dropped.reason,
     )
 
 
@@ -174,6 +190,8 @@ def say_waived(facts: HostFacts) -> Said:
 
 
 HOST_ROWS: tuple[Rule[HostFacts], ...] = (
+    # Nobody stands there any more: whatever its records say, nothing of it is started or waited for by itself.
+    Rule("dropped", "dropped", is_dropped, say_dropped),
     # What a host did, or may have done, comes first: nothing else about it matters until somebody has looked.
     Rule("unknown", "unknown", is_unknown, say_unknown),
     # A failed host waits for a word, not for a slot: it has one.

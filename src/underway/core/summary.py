@@ -5,7 +5,7 @@ What is not known says so: ``None`` is "not known" (or "not observed"), never 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from underway.core import calls, headline, history, promises
 from underway.core.availability import Stats
@@ -60,7 +60,8 @@ def summarise(
     work = _actions(plan, actions, run.mode)
     steps = history.steps(plan, run.id, actions, lines)
     spans = history.spans_of(steps)
-    hosts = tuple(_host(host, work[name], spans) for name, host in plan.hosts.items())
+    gone = history.dropped(events)
+    hosts = tuple(_host(host, work[name], spans, gone) for name, host in plan.hosts.items())
     over = run.state in ("done", "aborted")
     end = run.ended or (max((event.at for event in events), default=None) if over else None)
     told_stats = list(stats)
@@ -115,13 +116,13 @@ def summarise(
         services=calls.services(told_stats, outages, gaps),
         losses=history.losses(plan, absent),
         operator=tuple(
-            _operator(event) for event in events if event.actor.startswith("operator:") and event.kind != "again"
+            _operator(event) for event in events if event.actor.startswith("operator:") and not _follows(event)
         ),
         notices=notices(steps),
         warnings=(
             *waived,
             *promises.warnings(promised),
-            *(clean(event.text, TEXT_LIMIT) for event in events if event.kind == "replaced"),
+            *(clean(event.text, TEXT_LIMIT) for event in events if event.kind in ("replaced", "dropped", "enrolled")),
             *(clean(text, TEXT_LIMIT) for text in plan.warnings),
             *headline.warnings(skews or {}, probes, changed),
         ),
@@ -165,8 +166,9 @@ def _actions(plan: Plan, actions: Mapping[str, ActionRecord], mode: str) -> dict
     return found
 
 
-def _host(host: Host, rows: Sequence[ActionRow], spans: Mapping[str, float]) -> HostRow:
+def _host(host: Host, rows: Sequence[ActionRow], spans: Mapping[str, float], gone: Collection[str]) -> HostRow:
     state = host_state([(row.rolling and row.stage != "finalize", row.state) for row in rows])
+    state = "dropped" if host.name in gone else state
     out = [row for row in rows if row.rolling and row.claimed is not None] or (
         [] if any(row.rolling for row in rows) else [row for row in rows if row.claimed is not None]
     )
@@ -229,6 +231,11 @@ def _stage(plan: Plan, stage: Stage, actions: Mapping[str, ActionRecord]) -> Sta
         start=min((actions[a].claimed for a in ids if a in actions and actions[a].claimed), default=None),
         end=max((end for end in ends if end), default=None) if done == len(ids) else None,
     )
+
+
+def _follows(event: Event) -> bool:
+    """Whether the event only spells out what another word of the operator says."""
+    return event.kind == "again" or (event.kind == "skipped" and event.text.endswith(f": {event.host} was dropped"))
 
 
 def _operator(event: Event) -> OperatorRow:

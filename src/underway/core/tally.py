@@ -7,11 +7,12 @@ less than a host is 0: held, never a host too many.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from underway.core.layout import Layout
+from underway.core.model.plan import GroupLimits, RoleLimits
 from underway.core.model.policy import Limit, Policy
 
 UnitKind = Literal["role", "group", "domain", "total", "parallel"]
@@ -96,30 +97,36 @@ class Spot:
 class Tally:
     """Counts unavailable hosts in every unit they belong to."""
 
-    def __init__(self, layout: Layout, policy: Policy, limits: LimitOf = limit_of) -> None:
+    def __init__(
+        self, layout: Layout, policy: Policy, limits: LimitOf = limit_of, dropped: Collection[str] = ()
+    ) -> None:
+        """``dropped``: hosts that are of no unit any more, so that a percentage is one of those that are left."""
         plan = layout.plan
         self._plan = plan
         sizes: dict[str, int] = {}
         domain_sizes: dict[str, int] = {}
         for host in plan.hosts.values():
+            if host.name in dropped:
+                continue
             sizes[host.role] = sizes.get(host.role, 0) + 1
             if host.domain:
                 domain_sizes[host.domain] = domain_sizes.get(host.domain, 0) + 1
         self.roles: dict[str, Unit] = {}
         for name in (*plan.roles, *(role for role in sizes if role not in plan.roles)):
             size = sizes.get(name, 0)
-            planned = plan.roles[name].limit if name in plan.roles else 1
+            planned = _planned(plan.roles[name], size) if name in plan.roles else 1
             self.roles[name] = Unit("role", name, limits(policy.role_limits.get(name), planned, size), size)
         self.groups: dict[str, Unit] = {}
         self._groups_of: dict[str, list[Unit]] = {}
         for name, group in plan.groups.items():
             members = dict.fromkeys((*group.roles, *(role for role, of in plan.roles.items() if of.group == name)))
             size = sum(sizes.get(role, 0) for role in members)
-            unit = Unit("group", name, limits(policy.group_limits.get(name), group.limit, size), size)
+            unit = Unit("group", name, limits(policy.group_limits.get(name), _planned(group, size), size), size)
             self.groups[name] = unit
             for role in members:
                 self._groups_of.setdefault(role, []).append(unit)
-        whole = len(plan.hosts)
+        whole = sum(sizes.values())
+        self.size = whole
         self.total = Unit("total", "total", limits(policy.limit, None, whole), whole)
         self.domains = {
             name: Unit("domain", name, limits(policy.domain_limit, None, size), size)
@@ -161,6 +168,11 @@ class Tally:
                 self.domains_down[known.domain] = count
             else:
                 del self.domains_down[known.domain]
+
+
+def _planned(limits: RoleLimits | GroupLimits, size: int) -> int:
+    """The plan's limit; never more than its percentage of the hosts that are left."""
+    return min(limits.limit, size * limits.percent // 100) if limits.percent else limits.limit
 
 
 def describe(spot: Spot) -> str:

@@ -8,9 +8,10 @@ The three faces (command line, API, page) call these and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
+from underway.core.dropping import Dropping, dropping
 from underway.core.model.base import replace
 from underway.core.model.cluster import Host
 from underway.core.model.event import Event, EventKind
@@ -21,14 +22,15 @@ from underway.core.model.state import (
     ActionRecord,
     Approval,
     Hold,
-    HostRecord,
     Machine,
     PolicyRecord,
     RunRecord,
 )
 from underway.core.nearest import nearest
-from underway.core.replacement import Replacement, replacement, worked_since
+from underway.core.replacement import Replacement, replacement
+from underway.engine import machines
 from underway.engine.clock import Clock
+from underway.engine.machines import why
 from underway.errors import Conflict, InputError, Refused
 from underway.records.change import Change
 from underway.records.repository import Repository
@@ -78,7 +80,7 @@ class Control:
         def change(seen: Seen) -> Change | None:
             if stage in seen.approvals:
                 return None
-            event = self._event("approve", f"stage {stage} may begin" + _why(reason))
+            event = self._event("approve", f"stage {stage} may begin" + why(reason))
             return Change(run=self._run, events=(event,), approvals={stage: approval}, bump=f"approve {stage}")
 
         self._change(change)
@@ -102,7 +104,7 @@ class Control:
         def change(seen: Seen) -> Change | None:
             policy = self._with_limit(seen.policy.policy if seen.policy else self._plan.policy, what, limit)
             new = PolicyRecord(policy=policy, by=self._operator, at=self._clock.now(), reason=reason)
-            event = self._event("policy", f"limit of {what} is {limit} from now on" + _why(reason))
+            event = self._event("policy", f"limit of {what} is {limit} from now on" + why(reason))
             return Change(run=self._run, events=(event,), policy=new, bump=f"limit {what}")
 
         self._change(change)
@@ -119,7 +121,7 @@ class Control:
                 if host in seen.holds
                 else Change(
                     run=self._run,
-                    events=(self._event("hold", f"{host} is held" + _why(reason), host=host),),
+                    events=(self._event("hold", f"{host} is held" + why(reason), host=host),),
                     holds={host: mark},
                     bump=f"hold {host}",
                 )
@@ -133,7 +135,7 @@ class Control:
         def change(seen: Seen) -> Change | None:
             if host not in seen.holds:
                 raise InputError(f"{host} is not held; nothing was changed" + self._slot_hint(seen, host))
-            event = self._event("release", f"{host} is no longer held" + _why(reason), host=host)
+            event = self._event("release", f"{host} is no longer held" + why(reason), host=host)
             return Change(run=self._run, events=(event,), holds={host: None}, bump=f"release {host}")
 
         self._change(change)
@@ -160,7 +162,7 @@ class Control:
                 answers = {record.step: answer} if answer and record.step else {}
                 actions[action] = (record, self._again(action, record, answers))
                 found.append(action)
-            event = self._event("retry", f"{host} is tried again{' (' + answer + ')' if answer else ''}" + _why(reason))
+            event = self._event("retry", f"{host} is tried again{' (' + answer + ')' if answer else ''}" + why(reason))
             events = tuple(replace(event, host=host, action=action) for action in found)
             return Change(run=self._run, events=events, actions=actions, bump=f"retry {host}")
 
@@ -188,9 +190,11 @@ class Control:
         def change(seen: Seen) -> Change | None:
             found.clear()
             here = replacement(self._plan, seen, host, rerun)
-            machine = self._stands_in(seen, host, reason)
+            machine = machines.stands_in(self._plan, seen, host, self._word(seen, host, reason))
             found.append((machine, here))
-            return None if machine is seen.machines.get(host) else self._replaced(seen, machine, here)
+            if machine is seen.machines.get(host) and not here.again:
+                return None
+            return machines.replaced(self._plan, seen, machine, here, self._event)
 
         self._change(change)
         return found[0]
@@ -200,52 +204,48 @@ class Control:
         self._known(host)
         seen = self._repository.snapshot(self._run)
         replacement(self._plan, seen, host, rerun)
-        return self._stands_in(seen, host).base
+        return machines.stands_in(self._plan, seen, host, self._word(seen, host, "")).base
 
-    def _stands_in(self, seen: Seen, host: str, reason: str = "") -> Machine:
-        """The machine that the word would be about: a new one, or that of the last word if it did nothing since."""
-        known = seen.machines.get(host)
-        if known is not None and known.run == self._run and not worked_since(self._plan, seen, known):
-            return known
-        return Machine(
-            host=host,
-            number=(known.number if known is not None else 0) + 1,
-            by=self._operator,
-            at=self._clock.now(),
-            reason=reason,
-            run=self._run,
-            serial=seen.serial,
-        )
+    def drop(self, host: str, reason: str, off: bool = False) -> Dropping:
+        """Record that the host's machine is gone for good and that nobody takes its place: it leaves the run and every
+        count, and comes back only as one that is enrolled anew (``enrolled``), or by ``replace``.
+
+        ``off``: the operator says that it is off and stays so, where nobody can tell what it does. Said again, it
+        changes nothing. Raises InputError for no such host, Refused as ``core.dropping`` says.
+        """
+        self._known(host)
+        found: list[Dropping] = []
+
+        def change(seen: Seen) -> Change | None:
+            found[:] = [dropping(self._plan, seen, host, off)]
+            return machines.dropped(seen, self._word(seen, host, reason), found[0], self._event)
+
+        self._change(change)
+        return found[0]
+
+    def enrolled(self, host: str) -> bool:
+        """A new machine was enrolled in the place of a host that was dropped: it counts again. Whether it was one."""
+        found: list[bool] = []
+
+        def change(seen: Seen) -> Change | None:
+            made = machines.enrolled(seen, host, self._event)
+            found[:] = [made is not None]
+            return made
+
+        self._change(change)
+        return found[0]
 
     def host(self, name: str) -> Host:
         """A host of the plan. Raises InputError for no such host."""
         self._known(name)
         return self._plan.hosts[name]
 
-    def _replaced(self, seen: Seen, machine: Machine, here: Replacement) -> Change:
-        host, plan = machine.host, self._plan
-        parts = [f"{', '.join(here.again) or 'nothing'} to be done again there"]
-        parts += [f"{', '.join(here.stays)} done once for all stays done"] if here.stays else []
-        text = f"{host} died for good, another machine stands in its place: {'; '.join(parts)}" + _why(machine.reason)
-        again = (
-            replace(
-                self._event("again", f"to be done again on the new machine of {host}", host=host),
-                action=action,
-                token=old.token,
-            )
-            for action, (old, _) in here.again.items()
-        )
-        moved = any(plan.pass_of(action).upgrades for action in here.again)
-        release = HostRecord(release=plan.source, by_run=self._run, at=machine.at)
-        return Change(
-            run=self._run,
-            events=(self._event("replaced", text, host=host), *again),
-            actions=dict(here.again),
-            machines={host: machine},
-            hosts={host: release} if moved else {},
-            admission=seen.admission,  # nothing that this is decided on, the point of no return too, may have moved
-            bump=f"replaced: {host}",
-        )
+    def _word(self, seen: Seen, host: str, reason: str) -> Machine:
+        """What is said of a host's machine, as the first word on it."""
+        return Machine(
+            host=host, number=1, by=self._operator, at=self._clock.now(), reason=reason, run=self._run,
+            serial=seen.serial,
+        )  # fmt: skip
 
     def skip(self, host: str, reason: str, action: str = "") -> list[str]:
         """Waive a host's failed, unknown or pending work: later stages no longer wait for it. Returns the actions."""
@@ -268,7 +268,7 @@ class Control:
             if not actions:
                 raise InputError(f"{host} has no failed, unknown or pending work to skip")
             events = tuple(
-                replace(self._event("skipped", f"{identity} is waived" + _why(reason), host=host), action=identity)
+                replace(self._event("skipped", f"{identity} is waived" + why(reason), host=host), action=identity)
                 for identity in found
             )
             return Change(run=self._run, events=events, actions=actions, bump=f"skip {host}")
@@ -289,7 +289,7 @@ class Control:
                 raise Refused(f"run {run.id} is {run.state}: it cannot become {state}")
             ended = self._clock.now() if state == "aborted" else run.ended
             new: RunRecord = replace(run, state=state, by=self._operator, ended=ended)
-            event = self._event(kind, f"the run is {state}" + _why(reason))
+            event = self._event(kind, f"the run is {state}" + why(reason))
             return Change(run=self._run, events=(event,), run_record=new, bump=state)
 
         self._change(change)
@@ -343,14 +343,10 @@ class Control:
             raise Refused(f"the point of no return waits: {names} not on {self._plan.target} yet")
 
     def _check_limit(self, what: str, limit: Limit) -> None:
-        sizes = {
-            "total": len(self._plan.hosts),
-            "domain": len(self._plan.hosts),
-            "prepare": len(self._plan.hosts),
-            "budget": len(self._plan.hosts),
-        }
+        hosts = [host for name, host in self._plan.hosts.items() if name not in self._dropped()]
+        sizes = dict.fromkeys(("total", "domain", "prepare", "budget"), len(hosts))
         for role in self._plan.roles:
-            sizes[role] = sum(1 for host in self._plan.hosts.values() if host.role == role)
+            sizes[role] = sum(1 for host in hosts if host.role == role)
         for group in self._plan.groups.values():
             sizes[group.name] = sum(sizes[role] for role in group.roles)
         budgets = {f"{OUTAGE}{service}" for service in self._plan.policy.outage_budget}
@@ -366,6 +362,9 @@ class Control:
             raise InputError(f"{limit} of {sizes[what]} hosts rounds down to none; give a number (0 holds {what})")
         if what == "budget" and limit.percent is not None:
             raise InputError("the failure budget is a number of hosts")
+
+    def _dropped(self) -> Collection[str]:
+        return self._repository.snapshot(self._run).dropped()
 
     def _with_limit(self, policy: Policy, what: str, limit: Limit) -> Policy:
         if what == "total":
@@ -387,7 +386,3 @@ class Control:
         return Event(
             at=self._clock.now(), kind=kind, actor=f"operator:{self._operator}", action="", host=host, text=text
         )
-
-
-def _why(reason: str) -> str:
-    return f": {reason}" if reason else ""

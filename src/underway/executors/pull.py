@@ -235,8 +235,10 @@ class PullExecutor:
     def _merged(self, host: _Host, there: bytes) -> Orders:
         """Our orders, and those of other coordinators that are not over; as many as a letter can hold, ours first."""
         orders = [open_.letter for open_ in host.open.values()]
+        word = ""
         try:
-            before = read_orders(there).orders if there else ()
+            found = read_orders(there) if there else Orders()
+            before, word = found.orders, found.word
         except LetterWrong:
             before = ()  # whoever wrote that cannot be understood: what we want stands for itself
         newest = {(order.run, order.action): (order.token, order.leg) for order in orders}
@@ -249,7 +251,7 @@ class PullExecutor:
             if kept and len(write_orders(Orders((*kept, order)))) > LARGEST:
                 break  # the rest is left when one of these has ended: that writes the letter again
             kept.append(order)
-        return Orders(tuple(kept), host.since)
+        return Orders(tuple(kept), host.since, "" if kept else word)
 
     def _leave_blobs(self, letter: OpenOrder) -> None:
         for digest in sorted(_named(letter)):

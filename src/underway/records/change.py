@@ -118,7 +118,8 @@ def bumps_run(change: Change, old_outage: Mapping[str, float]) -> str:
 
     A claim; an action that failed or whose outcome is unknown (the budget may now halt the run); an approval that is
     withdrawn; any change of the run's record or policy; more seconds of outage; a machine that was replaced, with which
-    what was finished is to be done again. What only frees capacity needs none.
+    what was finished is to be done again, or dropped, with which percentages are of fewer hosts. What only frees
+    capacity needs none.
     """
     for action, (old, new) in change.actions.items():
         if new.state != _state(old) and new.state in ("claimed", "failed", "unknown"):

@@ -36,7 +36,8 @@ class Enrolment(Value, frozen=True, kw_only=True):
     ``public``: the host's key (64 hexadecimal digits), empty before it came, and after it was revoked. ``token``: the
     SHA-256 of what the host shows with each request. ``former``: keys that were this host's once and never will be
     again. ``code``: the SHA-256 of the one-time code that is open, good until ``expires``; ``used``: the key that
-    came with it, which may come again with the same code (its answer was lost).
+    came with it, which may come again with the same code (its answer was lost). ``shown``: the ``token`` of before it
+    was revoked, so that the host that had it, and nobody else, can be told so.
     """
 
     cluster: str
@@ -51,6 +52,7 @@ class Enrolment(Value, frozen=True, kw_only=True):
     expires: float = 0.0
     used: str = ""
     revoked: str = ""
+    shown: str = ""
 
     @property
     def state(self) -> str:
@@ -113,8 +115,9 @@ class Enrolments:
                 raise NotTrusted(f"{host}: this key was a host's before and was given up: make a new one")
             former = (*old.former, old.public) if old.public else old.former
             return replace(
-                old, public=public, token=token, at=now, former=former, used=public, number=old.number + 1, revoked=""
-            )
+                old, public=public, token=token, at=now, former=former, used=public, number=old.number + 1, revoked="",
+                shown="",
+            )  # fmt: skip
 
         told = f"the agent of {host} was enrolled, key {fingerprint(public)}"
         return self._change(host, change, Event(at=now, kind="note", actor=f"host:{host}", host=host, text=told))
@@ -126,7 +129,10 @@ class Enrolments:
             if old is None or not (old.public or old.code):
                 raise Unknown(f"{host}: has no enrolled agent")
             former = (*old.former, old.public) if old.public else old.former
-            return replace(old, public="", token="", former=former, code="", expires=0.0, used="", revoked=reason)
+            return replace(
+                old, public="", token="", former=former, code="", expires=0.0, used="", revoked=reason,
+                shown=old.token or old.shown,
+            )  # fmt: skip
 
         told = f"the agent of {host} was revoked: {reason}"
         return self._change(host, change, Event(at=now, kind="note", actor=f"operator:{by}", host=host, text=told))
@@ -135,6 +141,13 @@ class Enrolments:
         """The hash of what an enrolled host shows; empty for any other."""
         found = self.of(host)
         return found.token if found is not None and found.public else ""
+
+    def revoked(self, host: str, token: str) -> str:
+        """Why the host that shows something with this hash was revoked; empty for any other."""
+        found = self.of(host)
+        if found is None or found.public or not found.shown or not hmac.compare_digest(found.shown, token):
+            return ""
+        return found.revoked
 
     def verify(self, host: str, kind: str, envelope: bytes) -> bytes:
         """The payload of what a host signed. Raises Unknown for a host without a key, NotTrusted."""

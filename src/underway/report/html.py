@@ -39,8 +39,8 @@ LOOK = ("failed", "unknown", "skipped")
 
 GLYPHS = {
     "done": "✓", "behind": "!", "running": "…", "paused": "‖", "halted": "✕", "aborted": "✕", "upgraded": "✓",
-    "pending": "·", "upgrading": "…", "failed": "✕", "unknown": "?", "skipped": "↷", "untouched": "–", "ok": "✓",
-    "cancelled": "■", "caused": "●", "shared": "◐", "unattributed": "○",
+    "pending": "·", "upgrading": "…", "failed": "✕", "unknown": "?", "skipped": "↷", "untouched": "–", "dropped": "†",
+    "ok": "✓", "cancelled": "■", "caused": "●", "shared": "◐", "unattributed": "○",
 }  # fmt: skip
 """State -> sign, so that colour is never the only carrier."""
 
@@ -158,7 +158,7 @@ def _hash(text: str) -> str:
 
 
 def _tiles(s: Summary) -> list[Tile]:
-    work = [row for row in s.hosts if row.state != "untouched"]
+    work = [row for row in s.hosts if row.state not in ("untouched", "dropped")]
     ready = sum(row.state == "upgraded" for row in work)
     moved = words.host_word("upgraded", s.mode)
     lasted = f"from {words.clock(s.started)}" + (f" to {words.clock(s.ended)}" if s.ended else "")

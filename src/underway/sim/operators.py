@@ -79,6 +79,9 @@ def bury(here: Stage, name: str) -> None:
     The new one is there before the word, or after it, or without it for a while, which changes nothing.
     """
     host, chance = here.hosts[name], here.world.chance
+    if here.leaves is not None and here.leaves.random() < 0.6:
+        say_dropped(here, name, here.leaves)
+        return
     when = chance.choice(["before", "after", "unsaid"])
     if when == "after":
         if say_replaced(here, name):
@@ -115,6 +118,41 @@ def say_replaced(here: Stage, name: str, waive: str = "") -> bool:
         return False
     here.oracle.witness.replaced(name)  # said again, where that changed nothing
     return True
+
+
+def say_dropped(here: Stage, name: str, chance: random.Random) -> None:
+    """Say that nobody takes the place of a dead machine; where that is refused for good, another one does.
+
+    Now and then a machine is found for it after all, and takes its place; limits are percentages more often then.
+    """
+    control, host = here.control, here.hosts[name]
+    if chance.random() < 0.5:
+        role = here.plan.hosts[name].role
+        share = Limit(percent=chance.choice([34, 50, 67]))
+        attempt(here, "limit-role", lambda: control.limit(role, share, "a share of those that are left"))
+    try:
+        found = control.drop(name, "it died", off=True)
+    except Refused as refusal:
+        here.world.happened["verb-refused"] += 1
+        if "believed to be at work" not in str(refusal) and "which is at work" not in str(refusal):
+            host.renew()
+            say_replaced(here, name)
+        return
+    except StoreError:
+        return
+    here.world.happened["verb-drop"] += 1
+    host.awaited = True  # nobody asks after it any more
+    for unit in found.held:  # as the command says
+        attempt(here, "limit-role", lambda unit=unit: control.limit(unit, Limit(count=1), "none moved"))  # type: ignore[misc]
+    if chance.random() < 0.3:
+        here.world.after(chance.uniform(1, 200), lambda: _come_back(here, name))
+
+
+def _come_back(here: Stage, name: str) -> None:
+    host = here.hosts[name]
+    if host.dead and attempt(here, "enrolled", lambda: here.control.enrolled(name)):
+        host.renew()
+        say_replaced(here, name)
 
 
 def _say_late(here: Stage, name: str) -> None:

@@ -45,6 +45,7 @@ WHO: dict[tuple[str, str], tuple[str, ...]] = {
     ("failed", "skipped"): ("operator",),
     ("unknown", "skipped"): ("operator",),
     **{(state, "pending"): ("operator",) for state in ("soaking", "done", "failed", "unknown", "skipped")},  # replaced
+    ("soaking", "skipped"): ("operator",),  # dropped
 }
 """Every change of state that may be, and by whose word (TRUST.md I10, I12, P7): nothing else frees a slot."""
 
@@ -75,6 +76,8 @@ class Oracle:
         self.watching = True  # off: only the run's state is followed (the judge's own counting is dear on big plans)
         self.claims = 0
         self.changes = 0
+        self.gone: set[str] = set()  # hosts that were dropped: in no count
+        self._before: dict[str, dict[str, Any]] = {}  # actions before the commit that is judged
         self.out: set[str] = set()  # rolling actions that a machine which was replaced had begun: to be done again
         self.reached: set[str] = set()  # states that some action was in
         self.actions: dict[str, dict[str, Any]] = {}
@@ -108,6 +111,7 @@ class Oracle:
             elif key.startswith(self._root + "audit/"):
                 told.entries.append(_value(raw))
         before = dict(self.actions)
+        self._before = before
         claimed = []
         for action, new in found.items():
             old = before.get(action, {"state": "pending"})
@@ -193,6 +197,39 @@ class Oracle:
                     self._bad(f"P2: {host} was replaced after {pass_id}, past the point of no return, had begun")
                     return
 
+    def _judge_machine(self, host: str, value: dict[str, Any], told: Told) -> None:
+        """After the commit of a word on who stands in a host's place: another machine, nobody, or one again."""
+        if value.get("gone"):
+            self._judge_dropped(host, told)
+            return
+        came_back = host in self.gone and told.by_operator("enrolled")
+        self._stay(self.gone - {host})
+        if not came_back:
+            self._judge_replaced(host, told)
+
+    def _judge_dropped(self, host: str, told: Told) -> None:
+        """Only by an operator's word, never over work that goes on, and nothing of the host is left to wait for."""
+        if not told.by_operator("dropped"):
+            self._bad(f"P7: {host} was dropped by no operator")
+        for work in self._plan.passes.values():
+            state = self.actions.get(action_id(work.id, host), {}).get("state", "pending")
+            if host in work.hosts and state not in OVER:
+                self._bad(f"I6: {host} was dropped, and {work.id} stays {state} there")
+            if any(
+                (leg.on or member) == host
+                and self._before.get(action_id(work.id, member), {}).get("state") in ("claimed", "running")
+                for leg in work.legs
+                for member in work.hosts
+            ):
+                self._bad(f"P7: {host} was dropped while {work.id} was at work there")
+        self._stay(self.gone | {host})
+
+    def _stay(self, gone: set[str]) -> None:
+        """Percentages are of those that are left."""
+        self.gone = gone
+        self._members.clear()
+        self._note_limits()
+
     def _happened(self, action: str, legs: int, here: str) -> None:
         missing = self.witness.left(action, legs)
         if missing:
@@ -226,7 +263,7 @@ class Oracle:
         elif key.startswith(self._root + "health/"):
             self.health[key.rpartition("/")[2]] = {"healthy": False, "since": 0.0, "checked": 0.0, **value}
         elif key.startswith(self._root + "machines/"):
-            self._judge_replaced(key.rpartition("/")[2], told)
+            self._judge_machine(key.rpartition("/")[2], value, told)
         elif key == self._run + "record":
             self._follow_run(value, told)
         elif key == self._run + "policy":
@@ -266,6 +303,8 @@ class Oracle:
         work, record = self._plan.passes[pass_id], self.actions[action]
         if self.state != "running":
             self._bad(f"P5: {action} was claimed while the run was {self.state}")
+        if host in self.gone:
+            self._bad(f"P5: {action} was claimed, {host} was dropped")
         if host in self.holds or "*" in self.holds:
             self._bad(f"P5: {action} was claimed while {host} was held")
         if record.get("by") in self.stopped:
@@ -326,6 +365,7 @@ class Oracle:
                 and state == "done"
                 and sick
                 and self._plan.passes[other].rolling
+                and member not in self.gone
                 and not _at_hand(member, self._plan, before)
             ):
                 self._bad(f"P2: {action} was claimed while {member}, which it comes after, was unhealthy")
@@ -339,6 +379,7 @@ class Oracle:
                 down.add(split_action(name)[1])
         down |= {split_action(name)[1] for name in self.out}
         down |= {name for name, health in self.health.items() if not health["healthy"] and name in self._plan.hosts}
+        down -= self.gone
         active = {self._plan.hosts[name].domain for name in down} - {""}  # with its own, if it is down already
         here = self._plan.hosts[host].domain
         if (
@@ -375,7 +416,7 @@ class Oracle:
             return  # it keeps its place, and is tried again in it
         busy = {name for name, record in before.items() if record["state"] in ("claimed", "running", "unknown")}
         busy = {name for name in busy | set(together) if not self._plan.pass_of(name).rolling}
-        limit = self.policy.prepare_limit.resolve(len(self._plan.hosts))
+        limit = self.policy.prepare_limit.resolve(len(self._plan.hosts) - len(self.gone))
         if len(busy) > limit:
             self._bad(f"P1: {action} was claimed with {len(busy)} at work at once, the limit is {limit}")
 
@@ -392,7 +433,9 @@ class Oracle:
             if members is None:
                 members = self._members[label] = frozenset(
                     name for name, other in self._plan.hosts.items()
-                    if (roles is None or other.role in roles) and (domain is None or other.domain == domain)
+                    if name not in self.gone
+                    and (roles is None or other.role in roles)
+                    and (domain is None or other.domain == domain)
                 )  # fmt: skip
             found.append((label, members, limit.resolve(len(members)) if limit is not None else planned))
 

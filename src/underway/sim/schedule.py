@@ -37,7 +37,7 @@ FAULTS = (
     "store-blocked", "store-refused", "store-reply-lost", "verb-abort", "verb-approve", "verb-finalize", "verb-hold",
     "verb-hold-all", "verb-limit-budget", "verb-limit-domain", "verb-limit-outage", "verb-limit-prepare",
     "verb-limit-role", "verb-limit-total", "verb-pause", "verb-refused", "verb-release", "verb-resume", "verb-retry",
-    "verb-replace", "verb-skip",
+    "verb-drop", "verb-enrolled", "verb-replace", "verb-skip",
 )  # fmt: skip
 """Every class of fault and every verb: over a few hundred schedules each must have happened, or nothing was tested."""
 
@@ -238,6 +238,8 @@ def _plan_faults(here: stages.Stage, chance: random.Random, seed: int) -> None:
         fate = random.Random(seed)  # noqa: S311  as above
         for _ in range(fate.randint(1, 3)):
             world.after(fate.uniform(1, HORIZON), lambda: die(fate.choice(everybody)))
+        if seed % 15 == 3:
+            here.leaves = random.Random(seed)  # noqa: S311  as above
 
     def attend() -> None:
         if _over(here):

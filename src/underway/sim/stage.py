@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -262,6 +263,7 @@ class Stage:
         self.led = led
         self.idle_look = RENEW if led else IDLE_LOOK
         self.living: set[str] = set()
+        self.leaves: random.Random | None = None  # hosts that die are dropped, by this chance
         self.world = World(seed)
         self.parts = parts or Parts()
         self.weather = weather or Weather()

@@ -11,7 +11,7 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from underway.core.model.decision import Decision
-from underway.core.model.plan import Pass, Plan
+from underway.core.model.plan import GroupLimits, Pass, Plan, RoleLimits
 from underway.core.model.policy import Limit, Policy, Window
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import ActionRecord
@@ -32,6 +32,8 @@ class Judge:
             for host in work.hosts
         }
         self._closed: dict[str, list[str]] = {}
+        self.gone = {host for host, machine in snapshot.machines.items() if machine.gone}
+        self.here = {name: host for name, host in plan.hosts.items() if name not in self.gone}
 
     # --- the world ---------------------------------------------------------------------------------------------------
 
@@ -80,7 +82,7 @@ class Judge:
                     for host in work.hosts
                     if self.record(work, host).state == "pending" and self.record(work, host).voided
                 }
-        return found
+        return found - self.gone
 
     @cached_property
     def trouble(self) -> set[str]:
@@ -89,7 +91,7 @@ class Judge:
             for work in self.plan.passes.values()
             for host in work.hosts
             if self.record(work, host).state in TROUBLE and not self.record(work, host).retry
-        }
+        } - self.gone
 
     # --- may it start? -----------------------------------------------------------------------------------------------
 
@@ -121,6 +123,8 @@ class Judge:
 
     def well_done(self, work: Pass, host: str) -> bool:
         state = self.record(work, host).state
+        if state == "done" and host in self.gone:
+            return True
         return state == "skipped" or (state == "done" and not (work.rolling and self.fell_ill(host)))
 
     def fell_ill(self, host: str) -> bool:
@@ -144,6 +148,8 @@ class Judge:
             found.append("I3 held")
         if host in self.snapshot.elsewhere:
             found.append("I4 another run has it")
+        if host in self.gone:
+            found.append("I3 it was dropped")
         if len(self.trouble) >= max(1, self.policy.failure_budget):
             found.append("I4 failure budget")
         if any(self.snapshot.outage.get(s, 0.0) > most for s, most in self.policy.outage_budget.items()):
@@ -169,7 +175,7 @@ class Judge:
             f"{other.id}/{h}": (h, other)
             for other in self.plan.passes.values()
             for h in other.hosts
-            if self.record(other, h).state in ("claimed", "running")
+            if self.record(other, h).state in ("claimed", "running") and h not in self.gone
         }
         active |= {f"{other.id}/{h}": (h, other) for h, other in granted.items()}
         found = []
@@ -187,30 +193,32 @@ class Judge:
             for other in self.plan.passes.values()
             if not other.rolling
             for h in other.hosts
-            if self.record(other, h).state in (*BUSY, "unknown")
+            if self.record(other, h).state in (*BUSY, "unknown") and h not in self.gone
         }
         using |= {h for h, other in granted.items() if not other.rolling}
-        most = self.policy.prepare_limit.resolve(len(self.plan.hosts))
+        most = self.policy.prepare_limit.resolve(len(self.here))
         return ["parallel"] if most <= 0 or (host not in using and len(using) + 1 > most) else []
 
     def limits(self, host: str, granted: dict[str, Pass]) -> list[str]:
         """I1, unit by unit: |down ∪ {host}| <= limit."""
         down = self.down | {h for h, other in granted.items() if other.rolling}
-        plan, policy, hosts = self.plan, self.policy, self.plan.hosts
+        plan, policy, hosts = self.plan, self.policy, self.here
+        if host in self.gone:
+            return []
         role = hosts[host].role
         found = []
 
-        def over(name: str, members: set[str], planned: int | None, stated: Limit | None) -> None:
-            limit = planned if stated is None else stated.resolve(len(members))
+        def over(name: str, members: set[str], fixed: int | None, stated: Limit | None) -> None:
+            limit = fixed if stated is None else stated.resolve(len(members))
             if limit is not None and len((down & members) | {host}) > limit:
                 found.append(f"I1 {name}: {len((down & members) | {host})} > {limit}")
 
         of_role = {name for name, each in hosts.items() if each.role == role}
-        over(f"role {role}", of_role, plan.roles[role].limit, policy.role_limits.get(role))
+        over(f"role {role}", of_role, planned(plan.roles[role], of_role), policy.role_limits.get(role))
         for name, group in plan.groups.items():
             if role in group.roles:
                 members = {h for h, each in hosts.items() if each.role in group.roles}
-                over(f"group {name}", members, group.limit, policy.group_limits.get(name))
+                over(f"group {name}", members, planned(group, members), policy.group_limits.get(name))
         over("total", set(hosts), None, policy.limit)
         domain = hosts[host].domain
         if domain:
@@ -260,6 +268,8 @@ class Judge:
         wanted: dict[str, str] = {}
         for work in self.plan.passes.values():
             for host in work.hosts:
+                if host in self.gone:
+                    continue
                 verdict = self._verdict(work, host)
                 if verdict:
                     wanted[f"{work.id}/{host}"] = verdict
@@ -297,7 +307,9 @@ class Judge:
                     break
             else:
                 state = ""
-            if state:
+            if host in self.gone:
+                wanted = {"dropped"}
+            elif state:
                 wanted = {state}
             elif any(r.state in ("claimed", "running") and r.stuck for r in opened[:]):
                 wanted = (
@@ -329,13 +341,13 @@ class Judge:
     def stranded(self, host: str, domain: bool) -> bool:
         """Whether it is out itself, in a unit with more out than its limit, where none will come back by itself."""
         plan, policy = self.plan, self.policy
-        here = plan.hosts[host]
+        here, hosts = plan.hosts[host], self.here
 
         def states(name: str) -> set[str]:
             return {self.record(work, name).state for work in plan.passes.values() if work.rolling}
 
-        def alone(members: set[str], planned: int | None, stated: Limit | None) -> bool:
-            limit = planned if stated is None else stated.resolve(len(members))
+        def alone(members: set[str], fixed: int | None, stated: Limit | None) -> bool:
+            limit = fixed if stated is None else stated.resolve(len(members))
             out = self.down & members
             busy = {name for name, each in self.snapshot.elsewhere.items() if each.state in BUSY}
             back = {n for n in out if (n in busy or states(n) & set(BUSY)) and not states(n) & set(TROUBLE)}
@@ -343,17 +355,18 @@ class Judge:
 
         if domain:
             return bool(here.domain) and alone(
-                {name for name, each in plan.hosts.items() if each.domain == here.domain}, None, policy.domain_limit
+                {name for name, each in hosts.items() if each.domain == here.domain}, None, policy.domain_limit
             )
-        units = [({here.role}, plan.roles[here.role].limit, policy.role_limits.get(here.role))]
+        units: list[tuple[set[str], RoleLimits | GroupLimits, Limit | None]]
+        units = [({here.role}, plan.roles[here.role], policy.role_limits.get(here.role))]
         units += [
-            (set(group.roles), group.limit, policy.group_limits.get(name))
+            (set(group.roles), group, policy.group_limits.get(name))
             for name, group in plan.groups.items()
             if here.role in group.roles
         ]
-        return alone(set(plan.hosts), None, policy.limit) or any(
-            alone({name for name, each in plan.hosts.items() if each.role in roles}, planned, stated)
-            for roles, planned, stated in units
+        of = [({name for name, each in hosts.items() if each.role in roles}, one, said) for roles, one, said in units]
+        return alone(set(hosts), None, policy.limit) or any(
+            alone(members, planned(one, members), said) for members, one, said in of
         )
 
     def _plausible(self, host: str, kind: str, sentence: str, granted: bool) -> list[str]:
@@ -389,6 +402,11 @@ class Judge:
         ):
             return [f"{host}: a limit of 0 is said to be a slot to wait for"]
         return []
+
+
+def planned(limits: RoleLimits | GroupLimits, members: set[str]) -> int:
+    """The plan's limit: one that was a percentage is of those that are left, where hosts were dropped."""
+    return min(limits.limit, len(members) * limits.percent // 100) if limits.percent else limits.limit
 
 
 def can_ever_fit(windows: tuple[Window, ...], seconds: float) -> bool:

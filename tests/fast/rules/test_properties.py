@@ -24,7 +24,7 @@ SCHEDULES = int(os.environ.get("UNDERWAY_SCHEDULES", "150"))
 
 NEEDS_SOMEBODY = {
     "failed", "unknown", "stuck", "held", "host-unhealthy", "limit-zero", "over-limit", "approval-wanted", "paused",
-    "aborted", "run-done", "halted-failures", "halted-outage", "other-run",
+    "aborted", "run-done", "halted-failures", "halted-outage", "other-run", "dropped",
 }  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_no_schedule_of_a_rollback_breaks_a_promise() -> None:
 def test_the_schedules_are_worth_something() -> None:
     """Grants, halts, gates and finished runs occur: a world in which nothing happens would prove nothing."""
     kinds: dict[str, int] = {}
-    grants = verdicts = finished = replaced = 0
+    grants = verdicts = finished = replaced = dropped = 0
     for seed in range(40):
         world = World(seed)
         for _ in range(60):
@@ -53,10 +53,12 @@ def test_the_schedules_are_worth_something() -> None:
             world.apply(decision)
             world.happen()
         finished += decision.finished
-        replaced += world.replaced
+        replaced, dropped = replaced + world.replaced, dropped + world.dropped
     print(
-        f"40 schedules: {grants} grants, {verdicts} verdicts, {finished} finished, {replaced} replaced, reasons {kinds}"
+        f"40 schedules: {grants} grants, {verdicts} verdicts, {finished} finished, {replaced} replaced, "
+        f"{dropped} dropped, reasons {kinds}"
     )
+    assert dropped > 10
     assert replaced > 10
     assert grants > 200
     assert verdicts > 50
@@ -117,6 +119,7 @@ def test_a_decision_depends_on_values_alone() -> None:
             holds=dict(reversed(list(snapshot.holds.items()))),
             health=dict(reversed(list(snapshot.health.items()))),
             elsewhere=dict(reversed(list(snapshot.elsewhere.items()))),
+            machines=dict(reversed(list(snapshot.machines.items()))),
         )  # fmt: skip
         first = decide(world.plan, snapshot, world.policy, world.now)
         assert decide(world.plan, turned, world.policy, world.now) == first
@@ -213,6 +216,9 @@ def heal(world: World) -> None:
     for action, record in world.actions.items():
         if record.state in TROUBLE:
             world.actions[action] = replace(record, retry=True)
+    for host in world.machines:
+        if world.machines[host].gone:
+            world.waive(host)
 
 
 def finish_work(world: World) -> None:

@@ -423,5 +423,5 @@ def test_it_cannot_fail_only_hold(damage: Any) -> None:
 
 
 def test_the_table_reads_as_a_table() -> None:
-    assert RULES.names()[:5] == ("unknown", "failed", "stuck", "soaking", "at-work")
+    assert RULES.names()[:6] == ("dropped", "unknown", "failed", "stuck", "soaking", "at-work")
     assert "role-limit" in RULES.names()

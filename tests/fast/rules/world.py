@@ -14,7 +14,7 @@ from underway.core.model.decision import Decision
 from underway.core.model.plan import Pass, Plan
 from underway.core.model.policy import Limit, Policy, Window
 from underway.core.model.snapshot import Elsewhere, Snapshot
-from underway.core.model.state import ActionRecord, Approval, Health, Hold, RunRecord
+from underway.core.model.state import ActionRecord, Approval, Health, Hold, Machine, RunRecord
 
 Decide = Callable[[Plan, Snapshot, Policy, float], Decision]
 
@@ -80,6 +80,23 @@ def _rolling(rng: Random, stage: str, roles: dict[str, list[str]]) -> list[Pass]
     return found
 
 
+def _percentages(rng: Random, plan: Plan) -> Plan:
+    """The plan with some limits stated as percentages of hosts."""
+    sizes = {role: sum(host.role == role for host in plan.hosts.values()) for role in plan.roles}
+
+    def stated(size: int) -> dict[str, int]:
+        percent = rng.choice((34, 50, 67))
+        return {"percent": percent, "limit": size * percent // 100} if rng.random() < 0.6 else {}
+
+    return replace(
+        plan,
+        roles={name: replace(one, **stated(sizes[name])) for name, one in plan.roles.items()},
+        groups={
+            name: replace(one, **stated(sum(sizes[role] for role in one.roles))) for name, one in plan.groups.items()
+        },
+    )
+
+
 def random_policy(rng: Random, plan: Plan) -> Policy:
     """A policy with some of everything; mostly one under which the run can go on."""
 
@@ -113,7 +130,12 @@ class World:
         self.rng = Random(seed)
         self.dies = Random(seed) if seed % 5 == 3 else None  # apart: the other schedules stay what they were
         self.beside = Random(seed) if seed % 5 == 2 else None  # another run of the same cluster goes on
+        self.leaves = Random(seed) if seed % 11 in (0, 6, 9) else None  # hosts are dropped, limits are percentages
+        self.machines: dict[str, Machine] = {}
+        self.dropped = 0
         self.plan = random_plan(self.rng)
+        if self.leaves is not None:
+            self.plan = _percentages(self.leaves, self.plan)
         self.policy = random_policy(self.rng, self.plan)
         self.now = START
         self.run: RunRecord = RUN
@@ -132,7 +154,7 @@ class World:
         return Snapshot(
             revision=self.revision, run=self.run, actions=dict(self.actions), holds=dict(self.holds),
             approvals=dict(self.approvals), health=dict(self.health), outage=dict(self.outage),
-            elsewhere=dict(self.elsewhere),
+            elsewhere=dict(self.elsewhere), machines=self.machines,
         )  # fmt: skip
 
     def apply(self, decision: Decision) -> None:
@@ -158,6 +180,32 @@ class World:
             self._replace(self.dies.choice(list(self.plan.hosts)))
         if self.beside is not None and self.beside.random() < 0.5:
             self._other_run(self.beside)
+
+        if self.leaves is not None and self.leaves.random() < 0.1:
+            self._drop(self.leaves, self.leaves.choice(list(self.plan.hosts)))
+
+    def _drop(self, rng: Random, host: str) -> None:
+        """It is gone for good, or comes back. Now and then its work is waived only later: another run's word did it."""
+        known = self.machines.get(host)
+        mine = {action: record for action, record in self.actions.items() if action.rpartition("/")[2] == host}
+        if known is not None and known.gone and rng.random() < 0.3:
+            self.machines = {**self.machines, host: replace(known, gone=False)}
+            return
+        if any(record.state in ("claimed", "running") for record in mine.values()):
+            return
+        word = Machine(host=host, number=1, by="ana", at=self.now, reason="", run="r1", serial=0, gone=True)
+        self.machines = {**self.machines, host: known if known is not None and known.gone else word}
+        self.dropped += 1
+        if rng.random() >= 0.3:
+            self.waive(host)
+
+    def waive(self, host: str) -> None:
+        """The word that drops a host, spoken to this run."""
+        for work in self.plan.passes.values():
+            if host in work.hosts:
+                old = self.actions.get(f"{work.id}/{host}") or ActionRecord(state="pending")
+                if old.state != "done":
+                    self.actions[f"{work.id}/{host}"] = replace(old, state="skipped", retry=False)
 
     def _other_run(self, rng: Random) -> None:
         """It takes a host that nobody is at work on, breaks one, or gives one back."""

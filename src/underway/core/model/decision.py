@@ -13,6 +13,7 @@ ReasonKind = Literal[
     "stage-waits", "approval-wanted", "order",
     # about the host
     "done", "at-work", "soaking", "failed", "unknown", "stuck", "skipped", "held", "other-run", "host-unhealthy",
+    "dropped",
     # about capacity
     "limit-zero", "canary-first", "over-limit", "role-limit", "group-limit", "domain-limit", "domains-at-once",
     "total-limit", "window-closed", "window-too-short", "parallel-limit", "busy-elsewhere",

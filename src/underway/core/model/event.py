@@ -9,7 +9,7 @@ from underway.core.model.base import Value
 EventKind = Literal[
     "run-started", "run-resumed", "run-paused", "run-halted", "run-aborted", "run-done",
     "claimed", "started", "leg-done", "work-done", "done", "failed", "unknown", "stuck", "revoked", "skipped",
-    "retry", "replaced", "again", "hold", "release", "approve", "policy", "finalize", "rollback",
+    "retry", "replaced", "again", "dropped", "enrolled", "hold", "release", "approve", "policy", "finalize", "rollback",
     "unhealthy", "healthy", "outage-began", "outage-ended", "checks-waived", "note",
 ]  # fmt: skip
 

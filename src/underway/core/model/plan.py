@@ -104,6 +104,7 @@ class RoleLimits(Value, frozen=True, kw_only=True):
     limit: int
     stated: str  # what the operator wrote, or "default 1"
     group: str = ""
+    percent: int = 0  # of a limit that was stated as a percentage: it shrinks with the role where hosts are dropped
 
 
 class GroupLimits(Value, frozen=True, kw_only=True):
@@ -113,6 +114,7 @@ class GroupLimits(Value, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     limit: int
     stated: str
+    percent: int = 0
 
 
 class Plan(Value, frozen=True, kw_only=True):

@@ -24,8 +24,9 @@ class Snapshot:
     ``actions`` holds a record for every action that is not pending. ``health`` holds the last answer of the
     health checks per host; a host that was never asked is absent and counts as healthy before its turn, as
     unproven after. ``outage`` is the seconds of outage so far per service. ``machines`` has those that stand in the
-    place of one that was replaced, by host. ``elsewhere``: hosts on which another run of this cluster is at work,
-    or in trouble. ``admission`` is the revision of the admission record that a commit of this decision must still find.
+    place of one that was replaced, by host, and the places of those that were dropped. ``elsewhere``: hosts on which
+    another run of this cluster is at work, or in trouble. ``admission`` is the revision of the admission record that a
+    commit of this decision must still find.
     """
 
     revision: int
@@ -43,3 +44,7 @@ class Snapshot:
         """The state of an action: pending where no record exists."""
         record = self.actions.get(action)
         return record.state if record is not None else "pending"
+
+    def dropped(self) -> dict[str, Machine]:
+        """Hosts that an operator dropped, with his word: they are in no count."""
+        return {host: machine for host, machine in self.machines.items() if machine.gone}

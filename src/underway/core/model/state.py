@@ -45,6 +45,7 @@ TRANSITIONS: frozenset[tuple[ActionState, ActionState]] = frozenset(
         ("failed", "pending"),
         ("unknown", "pending"),
         ("skipped", "pending"),
+        ("soaking", "skipped"),  # the operator said drop: nobody stands there any more
     }
 )
 
@@ -206,7 +207,8 @@ class Machine(Value, frozen=True, kw_only=True):
     """The machine that stands in the place of one that died for good, by an operator's word.
 
     ``number`` counts the replacements of the host. ``by``, ``at`` and ``reason``: who said so, when and why; ``run``:
-    in which run. Tokens above ``serial`` are of the new machine.
+    in which run. Tokens above ``serial`` are of the new machine. ``gone``: the host was dropped, and nobody stands
+    there until a new machine is enrolled; it would be the one of this number.
     """
 
     host: str
@@ -216,6 +218,7 @@ class Machine(Value, frozen=True, kw_only=True):
     reason: str
     run: str
     serial: int
+    gone: bool = False
 
     @property
     def base(self) -> int:
