@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fast.runner.kit import Kit, effect
-from support.near_agent import Near, until_ended, wait_until
+from support.near_agent import Near, open_order, sha, until_ended, wait_until
 from underway import trust
-from underway.executors.base import Order
 from underway.executors.mail import BLOBS, ORDERS, REPORTS, put_blob
 from underway.executors.pull import cancellation
 from underway_agent import letters
@@ -197,19 +194,6 @@ def test_vault_values_are_opened_by_a_file_of_the_host(near: Near, kit: Kit, tmp
 
 
 # --- what no letter makes a host do (P11) -----------------------------------------------------------------------------
-
-
-def open_order(order: Order, **changes: Any) -> OpenOrder:
-    fields: dict[str, Any] = {
-        "run": "r1", "action": "control/web/h1", "leg": 0, "token": 1,
-        "ticket": order.ticket, "plan": sha(order.plan),
-        "files": {name: Part(data) for name, data in order.files},
-    }  # fmt: skip
-    return OpenOrder(**{**fields, **changes})
-
-
-def sha(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def leave(near: Near, letter: OpenOrder, plan: bytes) -> None:

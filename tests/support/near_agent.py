@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from underway.store.memory import MemoryStore
 from underway_agent import dsse
 from underway_agent.daemon import Daemon
 from underway_agent.identity import Identity, Settings
+from underway_agent.letters import OpenOrder, Part
 from underway_agent.link.base import Link
 
 FINAL = ("finished", "failed", "unknown", "refused")
@@ -126,6 +128,20 @@ class Near:
 
     async def _link(self) -> Any:
         return NearLink(self.desk, "h1") if self._other is None else self._other()
+
+
+def open_order(order: Order, **changes: Any) -> OpenOrder:
+    """The order as it stands in a letter, with ``changes`` of whoever wrote over it."""
+    fields: dict[str, Any] = {
+        "run": "r1", "action": "control/web/h1", "leg": 0, "token": 1,
+        "ticket": order.ticket, "plan": sha(order.plan),
+        "files": {name: Part(data) for name, data in order.files},
+    }  # fmt: skip
+    return OpenOrder(**{**fields, **changes})
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def until_ended(executor: PullExecutor) -> list[Report]:

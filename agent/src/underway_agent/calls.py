@@ -33,9 +33,11 @@ class NoRunner(Exception):
 
 
 class Runner:
-    """``command``: how the runner is started, its verb follows; ``directory``: its state, empty for its own choice."""
+    """``command``: how the runner is started, its verb follows; ``directory``: its state, empty for its own choice.
+    ``most``: calls that may be open at once; further ones wait. Make it in a running loop."""
 
-    def __init__(self, command: Sequence[str], directory: str = "") -> None:
+    def __init__(self, command: Sequence[str], directory: str = "", most: int = 4) -> None:
+        self._most = asyncio.Semaphore(most)
         self._command = list(command)
         self._where = ["--dir", directory] if directory else []
 
@@ -56,6 +58,12 @@ class Runner:
     ) -> Ended:
         """Call a verb with ``data`` on its input, and ``hear`` each line as it comes. When this is cancelled the call
         ends, and the pass on the host goes on."""
+        async with self._most:
+            return await self._call(verb, arguments, data, hear)
+
+    async def _call(
+        self, verb: str, arguments: Sequence[str], data: bytes, hear: Callable[[Dict[str, Any]], None]
+    ) -> Ended:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command, verb, *self._where, *arguments,

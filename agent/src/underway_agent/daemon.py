@@ -35,7 +35,9 @@ from underway_agent.letters import (
     read_orders,
     write_report,
 )
+from underway_agent.lines import Lines
 from underway_agent.link.base import Found, Link, LinkDown, LinkRefused
+from underway_agent.saying import Sparing
 from underway_agent.work import Work, request
 
 HOLD = 50.0
@@ -50,40 +52,20 @@ IDLE = 60.0
 FRESH = 5.0
 """Seconds for which an answer to *may I start?* is good."""
 
+BREATH = 0.2
+"""Seconds between two letters that are read: whoever writes them faster costs the host no more."""
+
+FIRST_DOUBT, LONGEST_DOUBT = 0.25, 5.0
+"""Seconds before an order is begun after others were refused one after another; doubled with each, drawn anew."""
+
+MOST_CALLS = 4
+"""Calls of the runner at once: one works, the others are told that it does."""
+
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Bounds of the waits, in seconds, after the link was down; each is drawn anew (full jitter)."""
 
 CACHED = 8
 """Plans and large files that are kept, so that the legs of a run fetch them once."""
-
-
-class Lines:
-    """Journal lines that the coordinator has not acknowledged yet."""
-
-    def __init__(self) -> None:
-        self.after = 0
-        self.lines: List[Dict[str, Any]] = []
-
-    @property
-    def last(self) -> int:
-        """The number of the last line that is known."""
-        return int(self.lines[-1]["seq"]) if self.lines else self.after
-
-    def add(self, line: Dict[str, Any]) -> bool:
-        """Take a line; whether it is new (several calls see the same journal)."""
-        if line["seq"] <= self.last:
-            return False
-        self.lines.append(line)
-        return True
-
-    def acknowledge(self, since: int) -> bool:
-        """Drop lines up to ``since``. False where it is one that we do not go back to: all is to be read anew."""
-        if since < self.after:
-            self.after, self.lines = since, []
-            return False
-        self.lines = [line for line in self.lines if line["seq"] > since]
-        self.after = since
-        return True
 
 
 class Daemon:
@@ -94,7 +76,9 @@ class Daemon:
         self._own = own
         self._link = link
         self._say = say
-        self._runner = Runner(settings.runner, settings.runner_directory)
+        self._doubt = Sparing(say)  # for what letters make us say: anybody may have written them
+        self._refused = 0  # orders in a row
+        self._runner = Runner(settings.runner, settings.runner_directory, MOST_CALLS)
         self._cache = own.directory / "cache"
         self._works: Dict[Key, Work] = {}
         self._lines = Lines()
@@ -159,6 +143,9 @@ class Daemon:
 
     async def _may_start(self, order: OpenOrder) -> bool:
         """Whether the order stands there now: it may have been taken away while the host was busy."""
+        if self._refused:
+            bound = min(FIRST_DOUBT * 2.0 ** min(self._refused, 16), LONGEST_DOUBT)
+            await asyncio.sleep(random.uniform(0.0, bound))
         if time.monotonic() - self._asked < FRESH:
             return True
         found = await self._link.orders("", 0.0)
@@ -177,7 +164,7 @@ class Daemon:
             trouble, letter = str(error), Orders(since=self._lines.after)
         if trouble != self._trouble:
             self._trouble = trouble
-            self._say(trouble or "the coordinator's letters are understood again")
+            self._doubt(trouble or "the coordinator's letters are understood again")
             self._changed.set()
         if letter.word != self._word:
             self._word = letter.word
@@ -190,19 +177,34 @@ class Daemon:
         await self._leave([key for key in self._works if key not in wanted])
         for key, order in wanted.items():
             work = self._works.get(key)
+            if work is not None and work.standing.kind == "refused" and not work.order.same(order):
+                await self._leave([key])  # what was refused was perhaps not what the coordinator wrote
+                work = None
             if work is None:
                 work = self._works[key] = self._begin(order)
             if order.cancel and self._is_cancelled(order):
                 work.cancel()
         if self._lines.lines or wanted:
             self._changed.set()
+        await asyncio.sleep(BREATH)
 
     def _begin(self, order: OpenOrder) -> Work:
-        work = Work(
-            order, self._runner, self._may_start, self._request, lambda: self._lines.last, self._hear, self._changed.set
-        )
+        def moved() -> None:
+            self._moved(work)
+
+        work = Work(order, self._runner, self._may_start, self._request, lambda: self._lines.last, self._hear, moved)
         work.begin()
         return work
+
+    def _moved(self, work: Work) -> None:
+        """An order stands otherwise than before."""
+        self._changed.set()
+        if work.standing.kind == "refused":
+            self._refused += 1
+            run, action, _, token = work.order.key
+            self._doubt(f"refused {action[:100]} of run {run[:40]}, token {token}: {work.standing.text}")
+        elif work.standing.kind != "waits":
+            self._refused = 0
 
     async def _leave(self, keys: List[Key]) -> None:
         for key in keys:
@@ -218,12 +220,12 @@ class Daemon:
         try:
             said = dict(json.loads(verify(order.cancel, CANCEL_TYPE, settings.ticket_keys)))
         except (NotSigned, ValueError, TypeError) as error:
-            self._say(f"a cancellation of {order.action} was left that does not count: {error}")
+            self._doubt(f"a cancellation of {order.action[:100]} was left that does not count: {error}")
             return False
         named = (said.get("cluster"), said.get("host"))
         of = (said.get("run"), said.get("action"), said.get("leg"), said.get("token"))
         if named != (settings.cluster, settings.host) or of != order.key:
-            self._say(f"a cancellation of {order.action} was left that is one of another order")
+            self._doubt(f"a cancellation of {order.action[:100]} was left that is one of another order")
             return False
         return True
 

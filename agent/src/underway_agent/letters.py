@@ -28,6 +28,9 @@ CANCEL_TYPE = "application/vnd.underway.cancel+json"
 LARGEST = 256 * 1024
 """Bytes of a letter: what every store can hold with room for what surrounds it."""
 
+MOST_ORDERS = 32
+"""Orders in one letter: each costs the host a call of its runner, whoever wrote it."""
+
 LINES_AT_ONCE = 128 * 1024
 """Bytes of journal lines in one letter (it grows by a third when it is signed); the rest follows when these are
 acknowledged."""
@@ -84,6 +87,10 @@ class OpenOrder:
         """What makes it one order."""
         return (self.run, self.action, self.leg, self.token)
 
+    def same(self, other: "OpenOrder") -> bool:
+        """Whether the runner would be told the same."""
+        return (self.ticket, self.plan, self.files) == (other.ticket, other.plan, other.files)
+
 
 @dataclass(frozen=True)
 class Orders:
@@ -135,7 +142,7 @@ class Reported:
 
 def check_protocol(found: Any, who: str, whom: str) -> None:
     """Raise TooFarApart, with what to do, unless ``found`` (of ``who``) is ours (of ``whom``) or a neighbour of it."""
-    if type(found) is not int:
+    if type(found) is not int or not 0 <= found < 10**6:
         raise LetterWrong(f"the letter of {who} has no protocol number")
     if abs(found - PROTOCOL) > 1:
         older = who if found < PROTOCOL else whom
@@ -166,10 +173,15 @@ def write_orders(letter: Orders) -> bytes:
 
 def read_orders(data: bytes) -> Orders:
     """The coordinator's letter. Raises LetterWrong, TooFarApart."""
+    if len(data) > LARGEST:
+        raise LetterWrong(f"the coordinator's letter has {len(data)} bytes: expected at most {LARGEST}")
     document = _document(data)
     check_protocol(document.get("protocol"), "the coordinator", "this agent")
     try:
-        orders = tuple(_order(one) for one in _list(document["orders"]))
+        listed = _list(document["orders"])
+        if len(listed) > MOST_ORDERS:
+            raise LetterWrong(f"the coordinator's letter has {len(listed)} orders: expected at most {MOST_ORDERS}")
+        orders = tuple(_order(one) for one in listed)
         return Orders(orders, _number(document["since"]), _word(document.get("word", ""))[:WORD])
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise LetterWrong(f"the coordinator's letter is garbled: {error!r}") from None
@@ -195,7 +207,7 @@ def read_report(data: bytes) -> Reported:
             cluster=_word(document["cluster"]),
             host=_word(document["host"]),
             boot=_word(document["boot"]),
-            uptime=float(document["uptime"]),
+            uptime=_real(document["uptime"]),
             after=_number(document["after"]),
             lines=tuple(dict(line) for line in _list(document["lines"])),
             more=bool(document["more"]),
@@ -204,6 +216,11 @@ def read_report(data: bytes) -> Reported:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LetterWrong(f"the agent's letter is garbled: {error!r}") from None
+
+
+def read_hello(data: bytes) -> Dict[str, Any]:
+    """What an agent said of itself, from the payload whose signature was checked. Raises LetterWrong."""
+    return _document(data)
 
 
 def lines_at_once(lines: Sequence[Mapping[str, Any]]) -> int:
@@ -246,7 +263,7 @@ def _standing(one: Mapping[str, Any]) -> Standing:
         kind=kind,
         text=_word(one["text"])[:4096],
         step=_word(one["step"])[:256],
-        duration=float(one["duration"]),
+        duration=_real(one["duration"]),
     )
 
 
@@ -263,7 +280,14 @@ def _document(data: bytes) -> Dict[str, Any]:
 def _word(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected text, found {str(value)[:40]!r}")
+    value.encode()  # half a character, as JSON can have it, could not be kept: a ValueError, too
     return value
+
+
+def _real(value: Any) -> float:
+    if type(value) not in (int, float) or not -1e15 < value < 1e15:  # so it is no "not a number", either
+        raise ValueError(f"expected seconds, found {str(value)[:40]!r}")
+    return float(value)
 
 
 def _number(value: Any) -> int:

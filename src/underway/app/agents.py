@@ -16,7 +16,7 @@ from underway.records.enrolments import Enrolments
 from underway.records.kvmail import KvMail, Served
 from underway.records.mailbox import StoreMail
 from underway_agent.code import Code
-from underway_agent.letters import HELLO_TYPE
+from underway_agent.letters import HELLO_TYPE, LetterWrong, read_hello
 
 ADDRESS = "serve.json"
 """File of the state directory: where ``underway serve`` answers, and the SHA-256 of its authority's certificate."""
@@ -103,8 +103,8 @@ def agents(session: Session) -> list[dict[str, Any]]:
         hello: dict[str, Any] = {}
         if letter is not None and one.public:
             try:
-                hello = json.loads(found.verify(one.host, HELLO_TYPE, letter.data))
-            except (NotTrusted, ValueError):
+                hello = read_hello(found.verify(one.host, HELLO_TYPE, letter.data))
+            except (NotTrusted, LetterWrong):
                 hello = {}
         told.append(
             {

@@ -24,6 +24,9 @@ BLOBS = "blobs/"
 PIECE = 128 * 1024
 """Bytes of a blob under one key."""
 
+LARGEST_BLOB = 64 * 1024 * 1024
+"""Bytes of a blob; a plan of 10,000 hosts has far fewer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -79,12 +82,15 @@ def put_blob(mail: Mail, digest: str, data: bytes) -> None:
 
 
 def get_blob(mail: Mail, digest: str) -> bytes | None:
-    """The bytes that were left, not yet compared with their digest; None where there are none, or not all of them."""
+    """The bytes that were left, not yet compared with their digest; None where there are none, not all of them, or more
+    than a plan can have."""
     head = mail.get(f"{BLOBS}{digest}/head")
     if head is None or not head.data.isdigit() or len(head.data) > 4:
         return None
-    found = []
+    found: list[bytes] = []
     for number in range(int(head.data)):
+        if sum(map(len, found)) > LARGEST_BLOB:
+            return None
         piece = mail.get(f"{BLOBS}{digest}/{number:04d}")
         if piece is None:
             return None

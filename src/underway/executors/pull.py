@@ -16,22 +16,22 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 
-import msgspec
-
 from underway.core.model.event import VOLATILE, HostLine
 from underway.errors import NotTrusted, StoreError
 from underway.executors.base import Order, Report, ReportKind
+from underway.executors.lines import line_of
 from underway.executors.mail import AGENTS, BLOBS, ORDERS, REPORTS, Mail, put_blob
 from underway_agent.letters import (
     CANCEL_TYPE,
     FINAL,
     HELLO_TYPE,
     LARGEST,
+    MOST_ORDERS,
     REPORT_TYPE,
     Key,
     LetterWrong,
@@ -40,6 +40,7 @@ from underway_agent.letters import (
     Part,
     Reported,
     check_protocol,
+    read_hello,
     read_orders,
     read_report,
     write_orders,
@@ -205,7 +206,7 @@ class PullExecutor:
             if hello is None:
                 self._verify(name, HELLO_TYPE, b"")  # tells of a host that was never enrolled, or revoked
             else:
-                said = json.loads(self._verify(name, HELLO_TYPE, hello.data))
+                said = read_hello(self._verify(name, HELLO_TYPE, hello.data))
                 check_protocol(said.get("protocol"), f"the agent of {name}", "this coordinator")
             return
         except NotTrusted as error:
@@ -248,7 +249,7 @@ class PullExecutor:
                 orders.append(order)
         kept: list[OpenOrder] = []
         for order in orders:
-            if kept and len(write_orders(Orders((*kept, order)))) > LARGEST:
+            if len(kept) == MOST_ORDERS or (kept and len(write_orders(Orders((*kept, order)))) > LARGEST):
                 break  # the rest is left when one of these has ended: that writes the letter again
             kept.append(order)
         return Orders(tuple(kept), host.since, "" if kept else word)
@@ -285,8 +286,8 @@ class PullExecutor:
         try:
             report = read_report(self._verify(name, REPORT_TYPE, data))
             self._check(name, host, report)
-            lines = [_line(line) for line in report.lines]
-        except (NotTrusted, LetterWrong, msgspec.ValidationError, TypeError) as error:
+            lines = [line_of(line) for line in report.lines]
+        except (NotTrusted, LetterWrong, ValueError) as error:
             host.trouble = f"a letter in its name does not count: {error}"
             return
         host.heard, host.trouble = self._clock(), report.trouble
@@ -417,7 +418,3 @@ def _made(
         step=step,
         duration=duration,
     )
-
-
-def _line(said: Mapping[str, object]) -> HostLine:
-    return msgspec.convert({key: value for key, value in said.items() if key != "crc"}, HostLine)

@@ -21,12 +21,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-import msgspec
-
 from underway.core.model.cluster import Host
 from underway.core.model.event import VOLATILE, HostLine
 from underway.errors import ExecutorError, NotTrusted, Refused, Unreachable
 from underway.executors.base import Order, Report, ReportKind
+from underway.executors.lines import line_of, said_by_runner
 
 FIRST_WAIT = 0.5
 """Seconds before a broken call is made again; doubled each time up to LONGEST_WAIT."""
@@ -330,12 +329,11 @@ class StreamExecutor(ABC):
         lines: list[HostLine] = []
         for raw in whole:
             try:
-                said = json.loads(raw)
+                said = said_by_runner(raw)
                 if "seq" in said:
-                    said.pop("crc", None)
-                    lines.append(msgspec.convert(said, HostLine))
+                    lines.append(line_of(said))
                     continue
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 call.err += f"\nnot a line of a runner: {error}".encode()
                 self._ended(call)
                 return

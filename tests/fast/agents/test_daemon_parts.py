@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from underway_agent import identity, letters, notify
-from underway_agent.daemon import FIRST_WAIT, LONGEST_WAIT, Lines, Waits
+from underway_agent.daemon import FIRST_WAIT, LONGEST_WAIT, Waits
 from underway_agent.identity import AgentError
+from underway_agent.lines import Lines
 
 
 def line(seq: int, size: int = 10) -> dict[str, object]:

@@ -7,7 +7,7 @@ are signed, and what a host says too, does not rest on them.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Coroutine, Optional
+from typing import Any, Callable, Coroutine, List, Optional
 
 from underway_agent.kv.base import Kv, KvDenied, KvError, KvRefused
 from underway_agent.link.base import Found, LinkDown, LinkRefused
@@ -22,6 +22,9 @@ PIECES = 8
 """Pieces of a plan that are read at once."""
 
 MOST_PIECES = 2048
+
+LARGEST_BLOB = 64 * 1024 * 1024
+"""Bytes of a plan or a file; a plan of 10,000 hosts has far fewer."""
 
 
 class KvLink:
@@ -55,10 +58,10 @@ class KvLink:
         """See Link."""
         head = place(self._root, f"blobs/{digest}/head")
         found = (await _told(lambda: self._kv.view([head]))).get(head)
-        if found is None or not found.value.isdigit() or int(found.value) > MOST_PIECES:
+        if found is None or not found.value.isdigit() or len(found.value) > 4 or int(found.value) > MOST_PIECES:
             raise LinkDown("the plan of an order is not there")
         keys = [place(self._root, f"blobs/{digest}/{number:04d}") for number in range(int(found.value))]
-        parts = []
+        parts: List[bytes] = []
         for start in range(0, len(keys), PIECES):
             some = keys[start : start + PIECES]
             view = await _told(lambda some=some: self._kv.view(some))  # type: ignore[misc]
@@ -67,6 +70,8 @@ class KvLink:
                 if item is None:
                     raise LinkDown("the plan of an order is not there whole")
                 parts.append(item.value)
+            if sum(map(len, parts)) > LARGEST_BLOB:
+                raise LinkDown("what lies in the place of a plan is too large to be one")
         return b"".join(parts)
 
     async def report(self, envelope: bytes) -> None:
