@@ -1,4 +1,4 @@
-"""``underway-agent run|enrol``: one line on standard error for a mistake, exit status 2; 0 when it was ended."""
+"""``underway-agent install|enrol|run``: a mistake is one line on standard error and exit status 2; 0 when it ended."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run one command."""
     options = _parser().parse_args(arguments)
+    if options.command == "install":
+        return _install(Path(options.root).absolute())
     directory = Path(options.dir).absolute()
     try:
         if options.command == "enrol":
@@ -26,6 +28,18 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except AgentError as error:
         say(f"underway-agent: {error}")
         return 2
+
+
+def _install(root: Path) -> int:
+    from underway_agent.install import following, install  # noqa: PLC0415
+
+    try:
+        lines = [*install(root), *following(root)]
+    except (AgentError, OSError) as error:
+        say(f"underway-agent: {error}")
+        return 2
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
 
 
 def _run(directory: Path) -> int:
@@ -90,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
+    install = commands.add_parser("install", help="put unit, user and sudoers entry on this host (as root)")
+    install.add_argument("--root", default="/", help="another system's tree, an image's say (default: this host)")
     run_it = commands.add_parser("run", help="fetch, do, report, until ended")
     enrol = commands.add_parser("enrol", help="make this host one that fetches its work")
     for command in (run_it, enrol):

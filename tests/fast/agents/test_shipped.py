@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from underway_agent.identity import DEFAULT_RUNNER
-
-AGENT = Path(__file__).parents[3] / "agent"
+from underway_agent.install import FILES, PREFIX, SHIPPED, USER
 
 
 def call(tmp_path: Path, *words: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """The program with this environment's Python in the place of the installed one."""
-    text = (AGENT / "underway-runner-as-root").read_text()
+    text = (SHIPPED / "underway-runner").read_text()
     assert text.count("/opt/underway/bin/python") == 1
     program = tmp_path / "runner"
     program.write_text(text.replace("/opt/underway/bin/python", sys.executable))
@@ -47,22 +46,56 @@ def test_neither_directory_nor_environment_says_what_is_imported(tmp_path: Path)
 
 
 def test_the_agent_starts_what_the_sudoers_entry_names() -> None:
-    unit = (AGENT / "underway-agent.service").read_text()
-    assert f"NOPASSWD: {DEFAULT_RUNNER[-1]}\n" in unit
-    assert f"{DEFAULT_RUNNER[-1]}," in (AGENT / "underway-runner-as-root").read_text()
-    assert "KillMode=process" in unit, "a pass would be ended with the agent"
+    entry = (SHIPPED / "underway-agent.sudoers").read_text()
+    rules = [line for line in entry.splitlines() if line and not line.startswith(("#", "Defaults"))]
+    assert rules == [f"{USER} ALL=(root) NOPASSWD: {DEFAULT_RUNNER[-1]}"]
+    assert {file.name: file.place for file in FILES}["underway-runner"] == DEFAULT_RUNNER[-1]
+    assert f"{DEFAULT_RUNNER[-1]}," in (SHIPPED / "underway-runner").read_text()
+    assert "KillMode=process" in unit(), "a pass would be ended with the agent"
+
+
+def unit() -> str:
+    return (SHIPPED / "underway-agent.service").read_text()
+
+
+def analysed(tmp_path: Path, *words: str) -> str:
+    """What systemd says of the unit, with a program and a user that are here."""
+    if not Path("/usr/bin/systemd-analyze").exists():
+        pytest.skip("NOT RUN: systemd-analyze is not installed here (Debian: systemd)")
+    place = tmp_path / "underway-agent.service"
+    text = unit().replace(f"{PREFIX}/bin/underway-agent", "/bin/true")
+    place.write_text(text.replace("User=underway-agent", "User=daemon").replace("Group=underway-agent", "Group=daemon"))
+    done = subprocess.run(["systemd-analyze", *words, str(place)], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    if not Path("/usr/bin/systemd-analyze").exists():
-        pytest.skip("NOT RUN: systemd-analyze is not installed here (Debian: systemd)")
-    unit = tmp_path / "underway-agent.service"
-    text = (AGENT / "underway-agent.service").read_text()
-    unit.write_text(
-        text.replace("/opt/underway/bin/underway-agent", "/bin/true")
-        .replace("User=underway-agent", "User=daemon")
-        .replace("Group=underway-agent", "Group=daemon")
-    )
-    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
-    told = [line for line in (done.stdout + done.stderr).splitlines() if "underway-agent.service" in line]
+    told = [line for line in analysed(tmp_path, "verify").splitlines() if "underway-agent.service" in line]
     assert not told, told
+
+
+def test_the_agent_is_nobody_and_its_hardening_leaves_the_runner_root(tmp_path: Path) -> None:
+    """What can be had without taking from what sudo starts is had; the rest of systemd's list is the runner's need."""
+    said = analysed(tmp_path, "security", "--offline=true", "--no-pager")
+    if "Overall exposure" not in said:
+        pytest.skip(f"NOT RUN: this systemd-analyze cannot look at a unit's file ({said.strip()[:100]})")
+    good = {line.split()[1].replace("=", "") for line in said.splitlines() if line.startswith("✓")}
+    assert {
+        "User/DynamicUser",
+        "AmbientCapabilities",
+        "SupplementaryGroups",
+        "UMask",
+        "Delegate",
+        "NotifyAccess",
+    } <= good
+    kept = (
+        "NoNewPrivileges",
+        "CapabilityBoundingSet",
+        "SystemCallFilter",
+        "ProtectSystem",
+        "PrivateTmp",
+        "RestrictSUIDSGID",
+    )
+    settings = [line.partition("=")[0] for line in unit().splitlines() if not line.startswith("#")]
+    assert not [name for name in kept if name in settings], "the pass of the runner would inherit it"
+    assert all(name in unit() for name in ("NoNewPrivileges", "SystemCallFilter", "ProtectSystem")), "it says why not"
