@@ -35,7 +35,7 @@ def stopped_until_asked_for(scene: Scene, unit: str, which: Callable[[Scene], st
         for troubled in hosts:
             scene.underway("retry", troubled, "--reason", f"{unit} on {host} runs again")
         code = scene.go_on()
-    scene.expect(code == DONE, f"the run ended with exit code {code}, after {halts} halts")
+    scene.expect(code == DONE, f"the run ended with exit code {code}, after {halts} halt{'' if halts == 1 else 's'}")
     if not runs(scene, host, unit):
         scene.told(f"The program never needed it. The operator starts {unit} on {host}.")
         scene.on(host, f"systemctl start {unit}")
