@@ -170,8 +170,6 @@ class Daemon:
             self._word = letter.word
             if letter.word:
                 self._doubt(f"this host gets no orders any more: {letter.word}")
-        if letter.keys != self._keys:
-            await self._learn(letter.keys)
         if not self._lines.acknowledge(letter.since):
             await self._leave(list(self._works))  # they are followed anew, from the line that is asked for
         wanted = {order.key: order for order in letter.orders}
