@@ -43,7 +43,11 @@ def serve(store: str, seeds: list[Schedule]) -> list[Result]:
             for one in seeds[:BATCH]:
                 seeds = seeds[1:]
                 world.prepare(one.durations)
-                result = Run(world, watch, one).go()
+                try:
+                    result = Run(world, watch, one).go()
+                except Ended:
+                    print(world.told(), file=sys.stderr, flush=True)
+                    raise
                 results.append(result)
                 tell(result)
                 if result.wrong:
@@ -83,7 +87,8 @@ def main() -> int:
     except pytest.skip.Exception as reason:
         print(reason)
         return NOT_RUN
-    except Ended:
+    except Ended as where:
+        print(f"ended: {where}")
         return 128 + signal.SIGTERM
     said = {**figures(results), "seconds": round(time.monotonic() - began)}
     print(json.dumps(said))

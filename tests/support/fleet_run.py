@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -79,15 +80,21 @@ class Operator:
             words, must = given
             deadline = time.monotonic() + 120
             while True:
-                done = self._world.call(*words)
-                if done.returncode == 0:
+                code = self._call(*words)
+                if code == 0:
                     self.words.append(words[words.index("--reason") + 1])
                     break
-                self.refused[f"{words[0]}: exit {done.returncode}"] += 1
-                if not must or time.monotonic() > deadline or done.returncode in (2, 3):
+                self.refused[f"{words[0]}: exit {code}"] += 1
+                if not must or time.monotonic() > deadline or code in (2, 3):
                     break
                 time.sleep(0.5)
             self._todo.task_done()
+
+    def _call(self, *words: str) -> int:
+        try:
+            return self._world.call(*words).returncode
+        except subprocess.TimeoutExpired:
+            return -1
 
 
 class Run:
@@ -126,7 +133,7 @@ class Run:
             todo = list(self.schedule.faults)
             while not self.result.wrong:
                 if ENDED.is_set():
-                    raise Ended
+                    raise Ended(f"seed {self.schedule.seed}, {time.monotonic() - began:.0f} s: {self._where()}")
                 over = self._is_over()
                 begun = sum(entry.what == "begin" for entry in self.entries())
                 now = time.monotonic()
@@ -248,9 +255,9 @@ class Run:
             own = [entry for entry in self.entries() if entry.host == host]
             words = ["retry", host, "--reason", f"looked at {host} under token {record.token}, {len(own)} lines"]
             step = own[-1].step if own else ""
-            if record.state == "unknown":
-                if "interrupted" not in record.reason:
-                    continue  # silence is over when it speaks
+            if record.state == "unknown" and "interrupted" not in record.reason and "refused" not in record.reason:
+                continue  # silence is over when it speaks
+            if record.state == "unknown" and "interrupted" in record.reason:
                 # it may have been interrupted before the task had begun: the last line is another step's then
                 step = next(name for name, again in STEPS.items() if again == "never")
                 happened = any((entry.step, entry.what) == (step, "end") for entry in own)
@@ -312,7 +319,11 @@ class Run:
     def _where(self) -> str:
         run, actions = self.watch.state
         states = {host: f"{record.state} {record.reason}".strip() for host, record in actions.items()}
-        return f"run {run.state if run else 'none'}, {states}, seen {time.monotonic() - self.watch.seen:.0f} s ago"
+        faults = ", ".join(sorted(self.faults.done))
+        return (
+            f"run {run.state if run else 'none'}, {states}, seen {time.monotonic() - self.watch.seen:.0f} s ago;"
+            f" faults: {faults}; the operator said {self.operator.words}, refused {dict(self.operator.refused)}"
+        )
 
 
 def figures(results: Sequence[Result]) -> dict[str, Any]:
