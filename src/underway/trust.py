@@ -50,10 +50,24 @@ def create_keys(directory: Path) -> None:
         if path.exists() or path.is_symlink():
             raise InputError(f"{path}: exists already; keys are never overwritten (move it away to make new ones)")
     for use in USES:
-        signer = Signer.generate_ed25519()
-        _create(directory / f"{use}.key", signer.private_bytes, 0o600)
-        text = json.dumps(_public(signer, use), indent=2, sort_keys=True) + "\n"
-        _create(directory / f"{use}.pub", text.encode(), 0o644)
+        create_key(directory, use, use)
+
+
+def create_key(directory: Path, use: Use, stem: str, name: str = "") -> Path:
+    """Make ``<stem>.key`` and ``<stem>.pub`` in ``directory`` (made if needed, 0700); the path of the public half.
+
+    ``name`` is for people, and stands in the public half. Raises ``InputError`` where there is one of the two.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private, public = directory / f"{stem}.key", directory / f"{stem}.pub"
+    for path in (private, public):
+        if path.exists() or path.is_symlink():
+            raise InputError(f"{path}: exists already; keys are never overwritten (give another --name)")
+    signer = Signer.generate_ed25519()
+    document = {**_public(signer, use), **({"name": name} if name else {})}
+    _create(private, signer.private_bytes, 0o600)
+    _create(public, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode(), 0o644)
+    return public
 
 
 def load_signer(path: Path) -> Signer:
@@ -114,15 +128,7 @@ def verify(envelope: bytes, payload_type: str, keys: Sequence[PublicKey], thresh
         raise NotTrusted("the envelope has no signature")
     if parsed.payload_type != payload_type:
         raise NotTrusted(f"the envelope holds {parsed.payload_type!r}, expected {payload_type!r}")
-    pae = parsed.pae()
-    good: set[str] = set()
-    broken: list[str] = []
-    for signature in parsed.signatures.values():
-        known = [key for key in keys if key.keyid == signature.keyid]
-        matching = {key.keyval["public"].lower() for key in known if _matches(key, signature, pae)}
-        good |= matching
-        if known and not matching:
-            broken.append(signature.keyid)
+    good, broken = _good(parsed, keys)
     if len(good) >= threshold:
         return bytes(parsed.payload)
     if broken:
@@ -133,9 +139,37 @@ def verify(envelope: bytes, payload_type: str, keys: Sequence[PublicKey], thresh
     raise NotTrusted(f"signed by {names}, which is no key that is trusted here")
 
 
+def signed_by(envelope: bytes, keys: Sequence[PublicKey]) -> frozenset[str]:
+    """The public halves (hexadecimal) of those of ``keys`` that signed an envelope, whatever it holds.
+
+    Raises ``NotTrusted`` where it is garbled.
+    """
+    return frozenset(_good(_parse(envelope), keys)[0])
+
+
+def payload_of(envelope: bytes) -> tuple[str, bytes]:
+    """Type and payload of an envelope, *whoever signed it*: for people to look at. Raises ``NotTrusted``."""
+    parsed = _parse(envelope)
+    return parsed.payload_type, bytes(parsed.payload)
+
+
 def public_keys(directory: Path) -> list[dict[str, Any]]:
-    """The public keys of ``directory`` as JSON, in the form that ``enrol`` takes: plan first, then ticket."""
-    return [_read_public(directory / f"{use}.pub", use) for use in USES]
+    """The first public keys of ``directory`` as JSON, in the form that ``enrol`` takes: plan first, then ticket."""
+    return [read_public(directory / f"{use}.pub", use) for use in USES]
+
+
+def read_public(path: Path, use: Use | None = None) -> dict[str, Any]:
+    """The document of a public key's file, with the use that is wanted. Raises ``InputError``, ``NotTrusted``."""
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such key ('underway init' makes keys)") from None
+    except ValueError:
+        raise NotTrusted(f"{path}: expected a public key as JSON, found something else") from None
+    if not isinstance(document, dict) or (use is not None and document.get("use") != use):
+        raise NotTrusted(f"{path}: expected a public key with the use {use or 'plan or ticket'!r}")
+    _key(document)
+    return document
 
 
 def trusted_keys(documents: Sequence[Mapping[str, Any]], use: Use) -> list[PublicKey]:
@@ -166,19 +200,6 @@ def _public(signer: Signer, use: Use) -> dict[str, Any]:
     return {"keyid": signer.public_key.keyid, "use": use, **signer.public_key.to_dict()}
 
 
-def _read_public(path: Path, use: Use) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such key ('underway init' makes keys)") from None
-    except ValueError:
-        raise NotTrusted(f"{path}: expected a public key as JSON, found something else") from None
-    if not isinstance(document, dict) or document.get("use") != use:
-        raise NotTrusted(f"{path}: expected a public key with the use {use!r}")
-    _key(document)
-    return document
-
-
 def _key(document: Mapping[str, Any]) -> PublicKey:
     keyval = document.get("keyval")
     public = keyval.get("public") if isinstance(keyval, dict) else None
@@ -192,6 +213,20 @@ def _key(document: Mapping[str, Any]) -> PublicKey:
     if not isinstance(public, str) or len(public) != _PUBLIC_HEX or not _is_hex(public):
         raise NotTrusted(f"public key {_short(keyid)}: expected {_PUBLIC_HEX} hex digits")
     return PublicKey(keyid, "ed25519", "ed25519", {"public": public.lower()})
+
+
+def _good(parsed: Envelope, keys: Sequence[PublicKey]) -> tuple[set[str], list[str]]:
+    """The public halves of the keys that signed, and the ids of known keys whose signature does not match."""
+    pae = parsed.pae()
+    good: set[str] = set()
+    broken: list[str] = []
+    for signature in parsed.signatures.values():
+        known = [key for key in keys if key.keyid == signature.keyid]
+        matching = {key.keyval["public"].lower() for key in known if _matches(key, signature, pae)}
+        good |= matching
+        if known and not matching:
+            broken.append(signature.keyid)
+    return good, broken
 
 
 def _is_hex(text: str) -> bool:
@@ -252,6 +287,6 @@ def _short(keyid: str) -> str:
 
 
 __all__ = [
-    "USES", "PublicKey", "Signer", "Use", "cosign", "create_keys", "host_key", "load_signer", "public_keys", "sign",
-    "trusted_keys", "verify",
+    "USES", "PublicKey", "Signer", "Use", "cosign", "create_key", "create_keys", "host_key", "load_signer",
+    "payload_of", "public_keys", "read_public", "sign", "signed_by", "trusted_keys", "verify",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ class Clock:
 
 def enrolments(store: Store, signer: trust.Signer, cluster: str = CLUSTER) -> Enrolments:
     """The records of hosts, signed by a ticket key that was just made."""
-    return Enrolments(store, cluster, lambda kind, data: trust.sign(signer, kind, data), (signer.public_key,))
+    return Enrolments(store, cluster, lambda kind, data: trust.sign(signer, kind, data), lambda: (signer.public_key,))
 
 
 @dataclass

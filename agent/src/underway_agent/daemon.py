@@ -15,6 +15,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -87,6 +88,7 @@ class Daemon:
         self._trouble = self._word = ""
         self._changed = asyncio.Event()
         self._state = ""
+        self._keys = ""
 
     async def run(self) -> None:
         """Work until cancelled; passes that are at work go on then."""
@@ -123,7 +125,7 @@ class Daemon:
 
     async def _ask(self) -> None:
         await self._introduce()
-        waits = Waits()
+        waits, learning = Waits(), Waits()
         while True:
             try:
                 found = await self._link.orders(self._mark, HOLD)
@@ -134,7 +136,13 @@ class Daemon:
             self._asked = time.monotonic()
             self._tell(f"connected to {self._own.settings.where}, {len(self._works)} orders")
             if found is not None:
-                await self._take(found)
+                try:
+                    await self._take(found)
+                except (LinkDown, LinkRefused) as error:  # nothing of it was begun yet
+                    self._mark = ""
+                    await self._down(error, learning)
+                else:
+                    learning.over()
 
     async def _down(self, error: Exception, waits: "Waits") -> None:
         wait = waits.next(refused=isinstance(error, LinkRefused))
@@ -170,6 +178,8 @@ class Daemon:
             self._word = letter.word
             if letter.word:
                 self._doubt(f"this host gets no orders any more: {letter.word}")
+        if letter.keys != self._keys:
+            await self._learn(letter.keys)
         if not self._lines.acknowledge(letter.since):
             await self._leave(list(self._works))  # they are followed anew, from the line that is asked for
         wanted = {order.key: order for order in letter.orders}
@@ -227,6 +237,33 @@ class Daemon:
             self._doubt(f"a cancellation of {order.action[:100]} was left that is one of another order")
             return False
         return True
+
+    async def _learn(self, keys: str) -> None:
+        """Have the runner take the changes of the keys that a letter names, before anything is begun by it.
+
+        Raises LinkDown where they cannot be had now, LinkRefused. What the runner does not take is told, and left.
+        """
+        settings = self._own.settings
+        said: Dict[str, Any] = {}
+        try:
+            links = json.loads(await self._blob(keys.partition(":")[2])) if keys else []
+            if links:
+                wanted = {"cluster": settings.cluster, "host": settings.host, "links": links}
+                said = await self._runner.ask("enrol", wanted)
+        except NoRunner as error:
+            raise LinkDown(str(error)) from None
+        except ValueError as error:
+            said = {"text": str(error)}
+        self._keys = keys
+        if said.get("kind") == "enrolled":
+            tickets = tuple(str(one) for one in said.get("tickets", settings.ticket_keys))
+            if tickets != settings.ticket_keys:
+                self._own = replace(self._own, settings=replace(settings, ticket_keys=tickets))
+                identity.save(self._own.directory, self._own.settings)
+            self._say(f"knows change {said.get('trust', 0)} of the keys of cluster {settings.cluster}")
+            await self._introduce()
+        elif said:
+            self._doubt(f"changes of the keys were not taken: {said.get('text', 'the runner does not say why')}")
 
     async def _request(self, order: OpenOrder) -> bytes:
         plan = await self._blob(order.plan)

@@ -59,7 +59,8 @@ async def _enrol(directory: Path, url: str, code: Code, command: Sequence[str], 
         trusting(authority),
     )  # fmt: skip
     cluster, keys = str(said["cluster"]), said["keys"]
-    enrolled = await runner.ask("enrol", {"cluster": cluster, "host": code.host, "keys": keys})
+    links = {"links": said["links"]} if said.get("links") else {}  # changes of the keys; an older runner knows none
+    enrolled = await runner.ask("enrol", {"cluster": cluster, "host": code.host, "keys": keys, **links})
     if enrolled.get("kind") != "enrolled":
         raise AgentError(f"the runner of this host refuses: {enrolled.get('text', 'it does not say why')}")
     ticket_keys = tuple(str(one["keyval"]["public"]) for one in keys if one["use"] == "ticket")

@@ -141,6 +141,6 @@ def hello(settings: Settings, runner: Dict[str, Any]) -> bytes:
     said = {
         "protocol": PROTOCOL, "cluster": settings.cluster, "host": settings.host, "agent": __version__,
         "runner": str(runner.get("version", "")), "enrolled": bool(runner.get("enrolled")), "boot": boot_id(),
-        "facts": facts,
+        "keys": int(runner.get("trust", 0)), "facts": facts,
     }  # fmt: skip
     return json.dumps(said, sort_keys=True).encode()

@@ -99,6 +99,8 @@ class Orders:
     orders: Tuple[OpenOrder, ...] = ()
     since: int = 0
     word: str = ""
+    keys: str = ""
+    """The changes of the keys that count: ``<number of the last one>:<SHA-256 of the blob with all>``; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,9 @@ def write_orders(letter: Orders) -> bytes:
         if order.cancel:
             told["cancel"] = _text(order.cancel)
         orders.append(told)
+    keys = {"keys": letter.keys} if letter.keys else {}
     word = {"word": letter.word} if letter.word else {}
-    return _bytes({"protocol": PROTOCOL, "since": letter.since, "orders": orders, **word})
+    return _bytes({"protocol": PROTOCOL, "since": letter.since, "orders": orders, **keys, **word})
 
 
 def read_orders(data: bytes) -> Orders:
@@ -182,9 +185,24 @@ def read_orders(data: bytes) -> Orders:
         if len(listed) > MOST_ORDERS:
             raise LetterWrong(f"the coordinator's letter has {len(listed)} orders: expected at most {MOST_ORDERS}")
         orders = tuple(_order(one) for one in listed)
-        return Orders(orders, _number(document["since"]), _word(document.get("word", ""))[:WORD])
+        return Orders(
+            orders,
+            _number(document["since"]),
+            _word(document.get("word", ""))[:WORD],
+            keys=_word(document.get("keys", ""))[:80],
+        )
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise LetterWrong(f"the coordinator's letter is garbled: {error!r}") from None
+
+
+def newer_keys(one: str, other: str) -> str:
+    """Of two words on the changes of the keys, the one with more of them."""
+    return max(one, other, key=_changes_in)
+
+
+def _changes_in(said: str) -> int:
+    number, there, _ = said.partition(":")
+    return int(number) if there and number.isascii() and number.isdigit() and len(number) < 7 else 0
 
 
 def write_report(report: Reported) -> bytes:

@@ -11,8 +11,9 @@ from collections import defaultdict
 from contextlib import suppress
 
 from underway.errors import Refused, StoreUnavailable
+from underway.executors.changes import digest_in
 from underway.executors.mail import AGENTS, ORDERS, REPORTS, Letter, Mail, get_blob
-from underway_agent.letters import LARGEST, LetterWrong, read_orders
+from underway_agent.letters import LARGEST, LetterWrong, Orders, read_orders
 
 WATCH = 2.0
 """Seconds for which the store is asked to hold its answer."""
@@ -106,13 +107,14 @@ class Desk:
         await self._leave(AGENTS + host, envelope)
 
     async def blob(self, host: str, digest: str) -> bytes | None:
-        """A plan or a file that the host's present orders name; None for any other. Raises StoreError."""
+        """A plan, a file or changes of keys that the host's letter names; None for any other. Raises StoreError."""
         letter = self._letters.get(host)
         try:
-            orders = read_orders(letter.data).orders if letter is not None else ()
+            said = read_orders(letter.data) if letter is not None else Orders()
         except LetterWrong:
-            orders = ()
-        named = {order.plan for order in orders} | {part.digest for order in orders for part in order.files.values()}
+            said = Orders()
+        named = {order.plan for order in said.orders} | {digest_in(said.keys)}
+        named |= {part.digest for order in said.orders for part in order.files.values()}
         if not digest or digest not in named:
             return None
         return await asyncio.to_thread(get_blob, self._mail, digest)

@@ -43,7 +43,7 @@ class Office:
     """What the routes need. ``status``: the whole truth of the current run, as ``underway status --json`` prints it.
 
     ``operator``: the SHA-256 of the operators' token; empty where none was made. ``pace``: seconds between two letters
-    of a host. ``keys``: the public keys that hosts' runners are to trust. ``ca``: the authority's certificate (PEM).
+    of a host. ``keys``: what hosts' runners are to trust. ``ca``: the authority's certificate (PEM).
     ``mail_root``: where agents find letters in the store's own server; empty where it has none. ``enrolled`` is told of
     every host that was enrolled; perhaps twice.
     """
@@ -51,7 +51,7 @@ class Office:
     cluster: str
     desk: Desk
     enrolments: Enrolments
-    keys: list[dict[str, Any]]
+    keys: Callable[[], dict[str, Any]]
     ca: str
     status: Callable[[], dict[str, Any]]
     operator: Callable[[], str]
@@ -101,8 +101,8 @@ def routes(office: Office, lifespan: Any = None) -> FastAPI:
                 "cluster": office.cluster,
                 "host": made.host,
                 "number": made.number,
-                "keys": office.keys,
                 "mail": office.mail_root,
+                **await asyncio.to_thread(office.keys),
             }
         )
 

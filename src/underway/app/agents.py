@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from underway import trust
 from underway.app.place import Session
 from underway.core.model.cluster import Host
 from underway.errors import InputError, NotTrusted
@@ -37,20 +36,15 @@ def mail_root_of(session: Session) -> str:
 def enrolments_of(session: Session) -> Enrolments:
     """Which hosts may fetch work. Signs with the ticket key of this place."""
     name = session.place.cluster_name()  # first: where nothing was planned, that is what is told
-    signer = trust.load_signer(session.place.keys / "ticket.key")
-    trusted = trust.trusted_keys(trust.public_keys(session.place.keys), "ticket")
-    return Enrolments(
-        session.store,
-        name,
-        lambda kind, data: trust.sign(signer, kind, data),
-        tuple(trusted),
-    )
+    return Enrolments(session.store, name, session.ring.sign, session.ring.tickets)
 
 
 def pull_executor(session: Session) -> PullExecutor:
     """The executor for hosts with ``connection: agent``."""
     found = enrolments_of(session)
-    return PullExecutor(mail_of(session), found.cluster, found.verify, found.sign)
+    return PullExecutor(
+        mail_of(session), found.cluster, found.verify, found.sign, links=lambda: session.ring.chain.links
+    )
 
 
 def told_of(session: Session, host: Host) -> tuple[str, bool]:
@@ -111,9 +105,15 @@ def agents(session: Session) -> list[dict[str, Any]]:
                 "host": one.host, "state": one.state, "key": one.fingerprint, "number": one.number, "at": one.at,
                 "by": one.by, "why": one.revoked, "agent": hello.get("agent", ""), "runner": hello.get("runner", ""),
                 "protocol": hello.get("protocol", 0), "facts": hello.get("facts", {}),
+                "keys": _number(hello.get("keys")),
             }
         )  # fmt: skip
     return told
+
+
+def _number(said: object) -> int:
+    """What a host said that is to be a number; 0 where it is none."""
+    return said if type(said) is int else 0
 
 
 def write_address(state: Path, url: str, authority: str) -> None:

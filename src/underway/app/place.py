@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import getpass
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from underway import trust
-from underway.app import opening
+from underway.app import keyring, opening
 from underway.core.model.base import decode, replace
 from underway.core.model.event import Event
 from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
-from underway.core.model.ticket import PLAN_TYPE
 from underway.core.rollback import at_work
 from underway.core.words import some
 from underway.engine.clock import Clock, SystemClock
 from underway.engine.control import Control
-from underway.errors import AlreadyRunning, InputError, RecordInvalid, Refused
+from underway.errors import AlreadyRunning, InputError, NotTrusted, RecordInvalid, Refused
+from underway.records import keyring as kept
 from underway.records.keys import part
 from underway.records.repository import Repository
 from underway.store.base import Store
+from underway.trustchain import Chain
 from underway_agent.kv.address import Access
 
 STATE = ".underway"
@@ -63,7 +65,7 @@ class Place:
         Raises InputError where it is another cluster's, and Refused where there are records in another store.
         """
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not (self.keys / "plan.key").exists():
+        if not (self.keys / "plan.key").exists() and not (self.keys / keyring.FILE).exists():
             trust.create_keys(self.keys)
         self.known_hosts.touch(mode=0o600)
         name = self.state / "cluster"
@@ -123,17 +125,35 @@ class Session:
             raise InputError("there was no run yet (make one: 'underway plan --to RELEASE -o plan.json')")
         return run
 
+    def chain(self) -> Chain:
+        """Whose signatures count now, by files and store. Raises StoreError, NotTrusted."""
+        found = keyring.load(self.place.keys, self.place.cluster_name())
+        if not self.has_store:
+            return found
+        newer = found.extended(kept.changes(self.repository, found.standing.number))
+        if newer is not found:
+            with suppress(OSError):  # who may only read looks into the store the next time, too
+                keyring.save(self.place.keys, newer)
+        return newer
+
+    @cached_property
+    def ring(self) -> keyring.LiveRing:
+        """The same for a process that runs on."""
+        return keyring.LiveRing(self.place.keys, self.chain)
+
     def plan_of(self, run: str) -> tuple[Plan, bytes]:
-        """The plan of a run and its signed envelope. Raises NotTrusted when it does not verify with our own key."""
+        """The plan of a run and its envelope, to look at: signed by a key that counts or did. Raises NotTrusted."""
         envelope = self.repository.plan_envelope(run)
-        payload = trust.verify(envelope, PLAN_TYPE, trust.trusted_keys(trust.public_keys(self.place.keys), "plan"))
         try:
-            return decode(payload, Plan), envelope
-        except ValueError as error:
-            raise RecordInvalid(
-                f"the plan of run {run} is not of this version of underway: {error} "
-                "(finish the run with the version that began it)"
-            ) from None
+            payload = keyring.load(self.place.keys, self.place.cluster_name()).read_plan(envelope)
+        except NotTrusted:
+            payload = self.chain().read_plan(envelope)  # by a key that was trusted from another machine
+        return _plan(run, payload), envelope
+
+    def plan_to_run(self, run: str) -> tuple[Plan, bytes]:
+        """The same, to go on with it. Raises NotTrusted unless as many keys signed it as must now."""
+        envelope = self.repository.plan_envelope(run)
+        return _plan(run, self.chain().open_plan(envelope, f"the plan of run {run}")), envelope
 
     def control(self, run: str) -> Control:
         """The operator's verbs for a run."""
@@ -159,10 +179,11 @@ class Session:
 
     def start(self, plan: Plan, envelope: bytes, reason: str = "", *, checks: str = "", waived: str = "") -> RunRecord:
         """Record a new run; ``reason`` is the operator's word on why. Raises as ``check_free`` does, but for a roll,
-        which goes on beside others.
+        which goes on beside others, and NotTrusted where fewer keys signed the plan than must.
 
         ``checks`` says on which results of checks it stands, ``waived`` without which ones, and why.
         """
+        self.chain().open_plan(envelope)
         if plan.mode != "roll":
             self.check_free()
         run = RunRecord(
@@ -189,3 +210,13 @@ class Session:
         """Close the store, if it was opened."""
         if "store" in self.__dict__:
             self.store.close()
+
+
+def _plan(run: str, payload: bytes) -> Plan:
+    try:
+        return decode(payload, Plan)
+    except ValueError as error:
+        raise RecordInvalid(
+            f"the plan of run {run} is not of this version of underway: {error} "
+            "(finish the run with the version that began it)"
+        ) from None

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from underway import trust
+from underway.app import keyring
 from underway.app.leaving import check_hosts, dropped
 from underway.app.place import Place, Session
 from underway.config.load import Inputs, load
@@ -57,9 +58,9 @@ def make_rollback(session: Session, run: RunRecord) -> Plan:
 
 
 def sign_plan(place: Place, plan: Plan) -> bytes:
-    """The signed envelope of a plan, by the local plan key."""
-    signer = trust.load_signer(place.keys / "plan.key")
-    return trust.sign(signer, PLAN_TYPE, canonical(plan))
+    """The envelope of a plan, signed by this machine's plan key; others may have to sign it, too."""
+    own = keyring.counting(place.keys, keyring.load(place.keys, plan.cluster), "plan")
+    return trust.sign(own.signer(), PLAN_TYPE, canonical(plan))
 
 
 def write_plan(path: Path, plan: Plan, envelope: bytes) -> None:
@@ -69,7 +70,8 @@ def write_plan(path: Path, plan: Plan, envelope: bytes) -> None:
 
 
 def read_plan(place: Place, path: Path) -> tuple[Plan, bytes]:
-    """A saved plan whose signature verifies and covers exactly what the file says.
+    """A saved plan, to look at: a key that counts signed exactly what the file says. Whether enough keys did is asked
+    where it is begun (``Session.start``).
 
     Raises InputError (no such file, not a plan) and NotTrusted (no signature, another key, or edited since).
     """
@@ -87,7 +89,7 @@ def read_plan(place: Place, path: Path) -> tuple[Plan, bytes]:
         envelope = Path(f"{path}.sig").read_bytes()
     except OSError:
         raise NotTrusted(f"{path}: the signature {path.name}.sig is missing (make the plan again)") from None
-    payload = trust.verify(envelope, PLAN_TYPE, trust.trusted_keys(trust.public_keys(place.keys), "plan"))
+    payload = keyring.load(place.keys, plan.cluster).read_plan(envelope)
     if payload != canonical(plan):
         raise NotTrusted(f"{path}: was changed after it was signed (make the plan again)")
     return plan, envelope

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from underway import trust
-from underway.app import process
+from underway.app import keyring, process
 from underway.app.agents import pull_executor, told_of
 from underway.app.leaving import readmit
-from underway.app.place import Place, Session
+from underway.app.place import Session
 from underway.app.reporting import summary_of, write_report
 from underway.app.showing import coordinator_alive
 from underway.checks.spawn import ProberProcess
@@ -46,7 +45,7 @@ def enrol_host(session: Session, host: Host, cluster: str, keys: Sequence[Mappin
     if host.connection == "agent":
         said, done = told_of(session, host)
         return (f"{said}; it was dropped, and counts again" if done and readmit(session, host.name) else said), done
-    executor = _executors(session.place, None)[host.connection]
+    executor = _executors(session, None)[host.connection]
     try:
         if run is None or run.state in ("done", "aborted"):
             executor.enrol(host, cluster, keys, machine.base if machine is not None else 0)
@@ -81,7 +80,7 @@ def prepare_new(session: Session, host: Host, base: int) -> str:
         return f"{host.name} fetches its work: enrol its agent ('underway host enrol {host.name}')"
     run = session.current()
     seen = last_durable(read_lines(session.place.run_directory(run.id) / "journals").get(host.name, ()))
-    executor = _executors(session.place, None)[host.connection]
+    executor = _executors(session, None)[host.connection]
     try:
         said = executor.ping(host)
         if said.get("kind") != "pong":
@@ -96,7 +95,7 @@ def prepare_new(session: Session, host: Host, base: int) -> str:
                 f" all is to be done again there, install it anew, with an empty directory of the runner, and"
                 f" 'underway enrol {host.name}')"
             )
-        executor.enrol(host, run.cluster, trust.public_keys(session.place.keys), base)
+        executor.enrol(host, run.cluster, keyring.documents(session.ring.chain), base)
     except Refused as error:
         if isinstance(error, NotTrusted) or "there is no runner" not in str(error):
             raise
@@ -108,11 +107,19 @@ def prepare_new(session: Session, host: Host, base: int) -> str:
     return ""
 
 
-def _executors(place: Place, vault_password: str | None) -> dict[str, LocalExecutor | SshExecutor]:
-    return {
-        "local": LocalExecutor(default_directory=place.state / "hosts", vault_password=vault_password),
-        "ssh": SshExecutor(known_hosts=place.known_hosts, control=place.state / "ssh", vault_password=vault_password),
-    }
+def _executors(session: Session, vault_password: str | None) -> dict[str, LocalExecutor | SshExecutor]:
+    place, links = session.place, session.ring.seen_links
+    _ = session.ring.chain  # looked at once here; later ones are seen by whoever signs tickets
+    local = LocalExecutor(default_directory=place.state / "hosts", vault_password=vault_password, links=links)
+    ssh = SshExecutor(
+        known_hosts=place.known_hosts, control=place.state / "ssh", vault_password=vault_password, links=links
+    )
+    return {"local": local, "ssh": ssh}
+
+
+def host_executor(session: Session, host: Host) -> LocalExecutor | SshExecutor:
+    """What calls the runner of a host that is reached from here. Close it."""
+    return _executors(session, None)[host.connection]
 
 
 def read_vault_password(path: Path) -> str:
@@ -182,19 +189,19 @@ def end_other_probers(session: Session, run: RunRecord) -> None:
 
 def put_together(session: Session, run: RunRecord, vault_password: str | None = None) -> Driven:
     """Everything that drives a run on the real executors, probes included."""
-    plan, envelope = session.plan_of(run.id)
+    plan, envelope = session.plan_to_run(run.id)
     directory = session.place.run_directory(run.id)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     mirror = FileMirror(directory / "journals")
     measure: Measure = SampleMeasure(plan, directory / "samples", mirror, run) if plan.probes else NoMeasure()
-    signer = trust.load_signer(session.place.keys / "ticket.key")
+    keyring.counting(session.place.keys, session.ring.chain, "ticket")  # before anything is claimed
     name = f"{os.uname().nodename}-{os.getpid()}"
     coordinator = Coordinator(
         repository=session.repository,
-        executor=ByConnection({**_executors(session.place, vault_password), "agent": pull_executor(session)}),
+        executor=ByConnection({**_executors(session, vault_password), "agent": pull_executor(session)}),
         plan=plan,
         run=run.id,
-        orders=OrderBook(plan, envelope, run, lambda kind, data: trust.sign(signer, kind, data), Bundler()),
+        orders=OrderBook(plan, envelope, run, session.ring.sign, Bundler()),
         mirror=mirror,
         measure=measure,
         clock=session.clock,

@@ -49,12 +49,12 @@ def serve(
     It carries letters between agents and 'underway upgrade', which is a process of its own: each may end and begin
     again at any time. Ctrl-C or SIGTERM ends it.
     """
-    from underway import trust
     from underway.api.desk import Desk
     from underway.api.serving import Listen, read_listen
     from underway.api.serving import serve as run
     from underway.api.web import Office
     from underway.app.agents import enrolments_of, mail_of, mail_root_of, write_address
+    from underway.app.keyring import told_keys
     from underway.app.leaving import readmit
     from underway.app.planning import read_inputs
     from underway.app.showing import look
@@ -84,7 +84,7 @@ def serve(
         cluster=inputs.cluster.name,
         desk=Desk(mail_of(context.session)),
         enrolments=enrolments_of(context.session),
-        keys=trust.public_keys(context.place.keys),
+        keys=lambda: told_keys(context.session.ring.chain),
         ca="" if found is None else found.authority,
         status=status,
         operator=lambda: token_file.read_text().strip() if token_file.exists() else "",
@@ -150,6 +150,7 @@ def host_list(context: Context, as_json: bool) -> None:
     from underway.app.planning import read_inputs
 
     found = agents(context.session)
+    changes = context.session.chain().standing.number
     hosts = read_inputs(context.session).cluster.hosts
     wanted = [host.name for host in hosts.values() if host.connection == "agent"]
     missing = [name for name in wanted if name not in {one["host"] for one in found}]
@@ -165,7 +166,8 @@ def host_list(context: Context, as_json: bool) -> None:
         stranger = (
             "" if one["host"] in wanted else "; not a host with 'connection: agent' of cluster.yaml: it gets no work"
         )
-        echo(f"{one['host']}: {one['state']}, {more}{stranger}")
+        behind = f"; has not learned change {changes} of the keys yet" if one["agent"] and one["keys"] < changes else ""
+        echo(f"{one['host']}: {one['state']}, {more}{behind}{stranger}")
     if not found and not missing:
         echo("no host of cluster.yaml has 'connection: agent'")
 

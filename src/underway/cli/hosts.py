@@ -50,8 +50,8 @@ def enrol(
     --host-key, or compare what --scan shows with what the host's console shows. Another machine in a host's place
     ('underway replace') has another key: --replace-key puts the one that you vouch for in the place of the old ones.
     """
-    from underway import trust
     from underway.app.hosts import Hosts
+    from underway.app.keyring import documents
     from underway.app.planning import read_inputs
     from underway.app.running import enrol_host
     from underway.core.nearest import nearest
@@ -64,7 +64,7 @@ def enrol(
     for name in hosts:
         if name not in inputs.cluster.hosts:
             raise InputError(f"there is no host {name!r}{nearest(name, inputs.cluster.hosts)}")
-    keys = trust.public_keys(context.place.keys)
+    keys = documents(context.session.chain())
     names = hosts or tuple(inputs.cluster.hosts)
     refused = []
     before = Hosts(context.place)

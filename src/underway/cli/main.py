@@ -45,6 +45,7 @@ COMMANDS = {
     "approve": "verbs:approve",
     "finalize": "verbs:finalize",
     "limit": "verbs:limit",
+    "key": "keys:key",
     "serve": "agents:serve",
     "host": "agents:host",
     "agent": "agents:agent",

@@ -53,10 +53,12 @@ def plan(context: Context, target: str, output: Path | None, old: Path | None, s
         raise InputError(f"{len(made.warnings)} warnings, and --strict was given: the plan was not saved")
     if output is not None:
         from underway.app.checking import readiness_of
+        from underway.cli.signing import next_of
 
-        write_plan(output, made, sign_plan(context.place, made))
+        envelope = sign_plan(context.place, made)
+        write_plan(output, made, envelope)
         first = "underway check run before, then " if readiness_of(context.session, inputs, made).missing else ""
-        saved = f"saved {output} (digest {made.digest()[:12]}), signed"
+        saved = f"saved {output} (digest {made.digest()[:12]}), {next_of(context, envelope, output)}"
         echo(f"{saved}; next: {first}underway upgrade {output}", error=as_json)
 
 

@@ -8,6 +8,7 @@ import click
 
 from underway.cli.context import Context, echo, pass_context, width
 from underway.cli.running import confirm, drive_run, hosts_of, mode_of, vault_option, vault_password
+from underway.cli.signing import envelope_of, output_option, signed_option
 from underway.errors import UsageError
 
 
@@ -40,6 +41,8 @@ from underway.errors import UsageError
 )
 @click.option("--reason", metavar="TEXT", default="", help="Why: kept in the audit.")
 @click.option("--noop", is_flag=True, help="Show the plan, and do nothing.")
+@output_option
+@signed_option
 @click.option("--yes", is_flag=True, help="Do not ask before the start.")
 @click.option(
     "--wait", "linger", is_flag=True, help="Stay until every host is done, also while it waits for an operator."
@@ -61,6 +64,8 @@ def roll(
     timeout: float | None,
     reason: str,
     noop: bool,
+    output: Path | None,
+    signed: Path | None,
     yes: bool,
     linger: bool,
     as_json: bool,
@@ -74,7 +79,7 @@ def roll(
     other rolls: all share the slots. Killed, 'underway --run RUN upgrade' goes on with it.
     """
     from underway.app import rolling
-    from underway.app.planning import read_inputs, sign_plan
+    from underway.app.planning import read_inputs
     from underway.config.playbooks import load_policy
     from underway.core.choice import choose
     from underway.core.preview import tree
@@ -101,8 +106,11 @@ def roll(
         echo(line, error=as_json)
     if noop:
         return
+    envelope = envelope_of(context, plan, output, signed)
+    if envelope is None:
+        return
     vault_password(plan, vault)
     confirm(f"Roll it out to {hosts_of(plan)}?", yes)
-    run = session.start(plan, sign_plan(context.place, plan), reason)
+    run = session.start(plan, envelope, reason)
     echo(f"run {run.id}", error=True)
     drive_run(context, run, mode_of(as_json, plain), linger, vault)

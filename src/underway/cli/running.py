@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from underway.cli.context import Context, echo, pass_context, width
+from underway.cli.signing import envelope_of, output_option, signed_option
 from underway.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -85,17 +86,28 @@ def upgrade(
 
 @click.command()
 @click.option("--reason", metavar="TEXT", required=True, help="Why: kept in the audit.")
+@output_option
+@signed_option
 @click.option("--yes", is_flag=True, help="Do not ask before the start.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines.")
 @click.option("--plain", is_flag=True, help="Progress as plain lines, also on a terminal.")
 @vault_option
 @pass_context
-def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: bool, vault: Path | None) -> None:
+def rollback(
+    context: Context,
+    reason: str,
+    output: Path | None,
+    signed: Path | None,
+    yes: bool,
+    as_json: bool,
+    plain: bool,
+    vault: Path | None,
+) -> None:
     """Bring changed hosts back to the old release.
 
     Refused after the point of no return.
     """
-    from underway.app.planning import make_rollback, sign_plan
+    from underway.app.planning import make_rollback
     from underway.app.running import wind_up
     from underway.core.preview import tree
 
@@ -104,6 +116,9 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
     plan = make_rollback(session, current)
     for line in tree(plan, width=width()):
         echo(line, error=as_json)
+    envelope = envelope_of(context, plan, output, signed)
+    if envelope is None:
+        return
     vault_password(plan, vault)
     confirm(f"Roll back {hosts_of(plan)} to {plan.source}?", yes)
     if current.state in ("running", "paused"):
@@ -112,7 +127,7 @@ def rollback(context: Context, reason: str, yes: bool, as_json: bool, plain: boo
             raise Refused(
                 f"hosts moved on in run {current.id} meanwhile; it is aborted now ('underway rollback' again)"
             )
-    run = session.start(plan, sign_plan(context.place, plan), reason)
+    run = session.start(plan, envelope, reason)
     wind_up(session, current)
     drive_run(context, run, mode_of(as_json, plain), False, vault)
 
@@ -150,6 +165,7 @@ def _start(context: Context, plan_file: Path, yes: bool, without: str, vault: Pa
 
     session = context.session
     plan, envelope = read_plan(context.place, plan_file)
+    session.chain().open_plan(envelope, str(plan_file))
     current = session.repository.current()
     if current is not None and current.plan == plan.digest() and current.state in ("running", "paused"):
         unused = "; it has begun and needs no checks, so --without-checks is not recorded" if without else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from underway.core.model.cluster import Host
-from underway.executors.stream import StreamExecutor
+from underway.executors.stream import Links, StreamExecutor
 
 
 class LocalExecutor(StreamExecutor):
@@ -17,9 +17,13 @@ class LocalExecutor(StreamExecutor):
     """
 
     def __init__(
-        self, python: str = "", default_directory: Path | None = None, vault_password: str | None = None
+        self,
+        python: str = "",
+        default_directory: Path | None = None,
+        vault_password: str | None = None,
+        links: Links = tuple,
     ) -> None:
-        super().__init__(vault_password)
+        super().__init__(vault_password, links)
         self._python = python or sys.executable
         self._default_directory = default_directory
 

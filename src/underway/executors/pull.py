@@ -16,14 +16,15 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from underway.core.model.event import VOLATILE, HostLine
 from underway.errors import NotTrusted, StoreError
 from underway.executors.base import Order, Report, ReportKind
+from underway.executors.changes import digest_in, named_in, packed
 from underway.executors.lines import line_of
 from underway.executors.mail import AGENTS, BLOBS, ORDERS, REPORTS, Mail, put_blob
 from underway_agent.letters import (
@@ -40,6 +41,7 @@ from underway_agent.letters import (
     Part,
     Reported,
     check_protocol,
+    newer_keys,
     read_hello,
     read_orders,
     read_report,
@@ -97,13 +99,21 @@ class PullExecutor:
     """The contract of ``executors/base.py`` over mail. Not for several threads at once."""
 
     def __init__(
-        self, mail: Mail, cluster: str, verify: Verify, sign: Sign, clock: Callable[[], float] = time.monotonic
+        self,
+        mail: Mail,
+        cluster: str,
+        verify: Verify,
+        sign: Sign,
+        clock: Callable[[], float] = time.monotonic,
+        links: Callable[[], Sequence[bytes]] = tuple,
     ) -> None:
+        """``links``: the signed changes of the keys that hosts are to know, oldest first."""
         self._mail = mail
         self._cluster = cluster
         self._verify = verify
         self._sign = sign
         self._clock = clock
+        self._links = links
         self._hosts: dict[str, _Host] = {}
         self._dirty: set[str] = set()  # hosts whose letter is to be written
         self._at_work: set[str] = set()  # hosts with open orders
@@ -221,11 +231,16 @@ class PullExecutor:
                 self._forget(name, host, key)
 
     def _leave(self, name: str, host: _Host) -> None:
+        keys, changes = packed(self._links())
+        if changes and digest_in(keys) not in self._left:
+            put_blob(self._mail, digest_in(keys), changes)
+            self._left.add(digest_in(keys))
         for open_ in host.open.values():
             self._leave_blobs(open_.letter)
         while True:
             found = self._mail.get(ORDERS + name)
-            merged = self._merged(host, b"" if found is None else found.data)
+            there = b"" if found is None else found.data
+            merged = replace(self._merged(host, there), keys=newer_keys(keys, named_in(there)))
             data = write_orders(merged)
             if found is not None and found.data == data:
                 break
@@ -266,6 +281,7 @@ class PullExecutor:
     def _clear_blobs(self) -> None:
         wanted = set(self._left)
         for letter in self._mail.list(ORDERS)[0]:
+            wanted.add(digest_in(named_in(letter.data)))
             with suppress(LetterWrong):
                 for order in read_orders(letter.data).orders:
                     wanted |= _named(order)

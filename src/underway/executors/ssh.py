@@ -23,7 +23,7 @@ from typing import Any
 from underway.core.model.cluster import Host
 from underway.errors import Refused
 from underway.executors.base import Order
-from underway.executors.stream import StreamExecutor
+from underway.executors.stream import Links, StreamExecutor
 
 DEFAULT_PYTHON = "/opt/underway/bin/python"
 """The runner's interpreter on a host that names none."""
@@ -54,8 +54,9 @@ class SshExecutor(StreamExecutor):
         identity: Path | None = None,
         vault_password: str | None = None,
         options: Sequence[str] = (),
+        links: Links = tuple,
     ) -> None:
-        super().__init__(vault_password)
+        super().__init__(vault_password, links)
         self._known_hosts = known_hosts.absolute()
         self._identity = identity
         self._extra = tuple(options)

@@ -17,7 +17,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -36,6 +36,9 @@ BEGINNING_AT_ONCE = 16
 """Calls that may be on their way to an answer at once: connecting costs CPU on both sides."""
 
 Key = tuple[str, str, int, int]
+
+
+Links = Callable[[], Sequence[bytes]]
 
 
 @dataclass(slots=True)
@@ -68,11 +71,13 @@ class Call:
 class StreamExecutor(ABC):
     """The contract of ``executors/base.py`` over :meth:`command`, which says how a verb is called on a host.
 
-    ``vault_password`` opens vault values on the hosts; it goes through the pipe and nowhere else.
+    ``vault_password`` opens vault values on the hosts; it goes through the pipe and nowhere else. ``links`` are the
+    signed changes of the keys, oldest first, which each host is told of with its work.
     """
 
-    def __init__(self, vault_password: str | None = None) -> None:
+    def __init__(self, vault_password: str | None = None, links: Links = tuple) -> None:
         self._vault_password = vault_password
+        self._links = links
         self._calls: dict[Key, Call] = {}
         self._inbox: deque[tuple[str, Order | tuple[str, str]]] = deque()
         self._outbox: deque[Report] = deque()
@@ -152,9 +157,23 @@ class StreamExecutor(ABC):
         Raises NotTrusted if the host was enrolled otherwise, Refused if it has no runner, Unreachable.
         """
         wanted = {"cluster": cluster, "host": host.name, "keys": list(keys), "base": base, "known": known}
-        said = self.ask(host, "enrol", wanted)
+        said = self.ask(host, "enrol", {**wanted, **self._changes()})
         if said.get("kind") != "enrolled":
             raise NotTrusted(f"{host.name}: {said.get('text', 'does not say why it refuses')}")
+
+    def learn(self, host: Host, cluster: str) -> int:
+        """Tell an enrolled host of the changes of the keys; the number of the last one that it knows now.
+
+        Raises NotTrusted where it does not take them, Refused if it has no runner, Unreachable.
+        """
+        said = self.ask(host, "enrol", {"cluster": cluster, "host": host.name, **self._changes()})
+        if said.get("kind") != "enrolled":
+            raise NotTrusted(f"{host.name}: {said.get('text', 'does not say why it refuses')}")
+        return int(said.get("trust", 0))
+
+    def _changes(self) -> dict[str, list[str]]:
+        links = [base64.b64encode(link).decode() for link in self._links()]
+        return {"links": links} if links else {}  # an older runner need not know the field
 
     def ping(self, host: Host) -> Mapping[str, Any]:
         """``{"kind": "pong", "version", "enrolled"}`` of the host's runner. Raises Refused, Unreachable."""
@@ -300,6 +319,7 @@ class StreamExecutor(ABC):
             "ticket": base64.b64encode(order.ticket).decode(),
             "files": {name: base64.b64encode(data).decode() for name, data in order.files},
             "vault_password": self._vault_password,
+            **self._changes(),
         }
         return json.dumps(request).encode() + b"\n"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from underway import trust
@@ -67,12 +67,12 @@ class Enrolment(Value, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Enrolments:
-    """The records of a cluster. ``sign`` and ``trusted`` are of the key that signs tickets."""
+    """The records of a cluster. ``sign`` uses this machine's ticket key, ``trusted`` are all that count now."""
 
     store: Store
     cluster: str
     sign: Callable[[str, bytes], bytes]
-    trusted: tuple[trust.PublicKey, ...]
+    trusted: Callable[[], Sequence[trust.PublicKey]]
 
     def of(self, host: str) -> Enrolment | None:
         """The record of a host; None where it was never invited. Raises NotTrusted for one that we did not sign."""
@@ -137,6 +137,22 @@ class Enrolments:
         told = f"the agent of {host} was revoked: {reason}"
         return self._change(host, change, Event(at=now, kind="note", actor=f"operator:{by}", host=host, text=told))
 
+    def sign_anew(self, by: str, now: float) -> int:
+        """Sign every record with the key that ``sign`` uses, before another one counts no more; how many.
+
+        Raises NotTrusted, Conflict.
+        """
+        root = self._key("")
+        found = [(item.key, item.value, item.revision) for item in self.store.list(root).items]
+        told = "the enrolment of {host} is signed with another ticket key"
+        for key, envelope, revision in found:
+            host = key.removeprefix(root)
+            signed = self.sign(ENROLMENT_TYPE, canonical(self._open(host, envelope)))
+            if signed != envelope:
+                event = Event(at=now, kind="note", actor=f"operator:{by}", host=host, text=told.format(host=host))
+                Repository(self.store, self.cluster).keep({key: revision}, {key: signed}, event)
+        return len(found)
+
     def token_of(self, host: str) -> str:
         """The hash of what an enrolled host shows; empty for any other."""
         found = self.of(host)
@@ -183,7 +199,7 @@ class Enrolments:
 
     def _open(self, host: str, envelope: bytes) -> Enrolment:
         try:
-            payload = trust.verify(envelope, ENROLMENT_TYPE, list(self.trusted))
+            payload = trust.verify(envelope, ENROLMENT_TYPE, self.trusted())
             found = decode(payload, Enrolment)
         except NotTrusted as error:
             raise NotTrusted(f"{host}: its enrolment in the store was not written by us: {error}") from None

@@ -99,6 +99,14 @@ class Keys:
         """The common prefix of entries and head: one listing shows both at one revision."""
         return f"{self.root}audit"
 
+    @property
+    def trust(self) -> str:
+        return f"{self.root}trust/"
+
+    def trust_link(self, number: int) -> str:
+        """Six digits, so that the order of keys is the order of changes."""
+        return f"{self.trust}{number:06d}"
+
     def run(self, run: str) -> RunKeys:
         return RunKeys(f"{self.runs}{part(run, 'run')}/")
 
