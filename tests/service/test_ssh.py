@@ -110,7 +110,7 @@ def test_other_keys_are_refused_at_enrolment(sshd: Sshd, kit: Kit, executor: Ssh
     host = host_of(sshd, kit)
     executor.enrol(host, "demo", kit.keys())
     executor.enrol(host, "demo", kit.keys())
-    with pytest.raises(NotTrusted, match="enrolled already, with another keys"):
+    with pytest.raises(NotTrusted, match="enrolled already, with other keys"):
         executor.enrol(host, "demo", Kit(tmp_path, []).keys())
 
 
