@@ -25,6 +25,7 @@ from underway.core.rules import decide
 from underway.engine.coordinator import beat_name
 from underway.engine.mirror import Mirror, read_lines
 
+from underway.engine.strays import check_actions
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -43,6 +44,7 @@ def look(session: Session) -> Seen:
     plan, _ = session.plan_of(run.id)
     snapshot = session.repository.snapshot(run.id)
     now = session.clock.now()
+    check_actions(plan, run.id, snapshot.actions)
     policy = snapshot.policy.policy if snapshot.policy is not None else plan.policy
     directory = session.place.run_directory(run.id)
     mirror = Mirror()
