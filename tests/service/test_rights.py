@@ -7,8 +7,9 @@ kind of key it reads and writes those of its table and no others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -20,12 +21,14 @@ from support.sample_records import ENVELOPE, RUN, event, grant, hold
 from support.stores import KINDS, StoreCluster, store_cluster
 from underway import trust
 from underway.app.compat import Front
-from underway.app.rights import rights_of, rights_of_agent, rights_of_compat, words
+from underway.app.rights import Right, rights_of, rights_of_agent, rights_of_compat, words
 from underway.core.compat.keys import Keys as CompatKeys
 from underway.core.compat.rollout import Terms
 from underway.core.model.base import replace
+from underway.core.model.state import Machine
 from underway.errors import StoreError
 from underway.executors.mail import AGENTS, ORDERS, REPORTS, put_blob
+from underway.records.change import Change
 from underway.records.kvmail import KvMail
 from underway.records.repository import Repository
 from underway.store.served import ServedStore
@@ -70,7 +73,7 @@ READS = {
 }
 WRITES = {
     "operator": OWN,
-    "serve": {"head", "log", "audit", "audit-head", "enrolment"}
+    "serve": {"head", "log", "audit", "audit-head", "enrolment", "machine", "admission"}
     | {name for name in KEYS if name.startswith(("reports", "agents"))},
     "viewer": set[str](),
     "h1": {"reports h1", "agents h1"},
@@ -128,7 +131,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Site(cluster, access_to(cluster, directory / "whole"), access, compat)
 
 
-def asked(access: Access, story: Callable[[Kv], Awaitable[None]]) -> None:
+def asked(access: Access, story: Callable[[Kv], Awaitable[object]]) -> None:
     async def whole() -> None:
         kv = open_kv(access)
         try:
@@ -209,6 +212,9 @@ def test_each_does_its_work_with_these_rights(site: Site) -> None:
         enrolments(stores["serve"], signer).enrol("h1", code, "11" * 32, "ab" * 32, 1.0)
         assert [letter.data for letter in served.list(ORDERS)[0]] == [b"order"]
         served.wait(ORDERS, 0, 0.1)
+        machine = Machine(host="h9", number=1, by="ada", at=1.0, reason="enrolled", run="r1", serial=1)
+        again = Change("r1", (event(host="h9"),), machines={"h9": machine}, bump="enrolled: h9")
+        serve.commit(again, serve.snapshot("r1"))
         served.put(REPORTS + "h1", b"by serve")
         served.put(AGENTS + "h1", b"by serve")
         assert serve.snapshot("r1").actions.keys() == operator.snapshot("r1").actions.keys()
@@ -237,6 +243,31 @@ def test_each_does_its_work_with_these_rights(site: Site) -> None:
     finally:
         for store in stores.values():
             store.close()
+
+
+def test_where_consul_wants_a_right_to_list_there_is_one(tmp_path: Path) -> None:
+    """A switch of Consul's that takes reading apart: whoever waits for changes lists keys."""
+    switch = ("-hcl", "acl { enable_key_list_policy = true }")
+    with store_cluster("consul", tmp_path, auth=True, options=switch) as cluster:
+
+        def actor(name: str, rights: Sequence[Right]) -> Access:
+            return store_rights.actor(cluster, tmp_path / name, name, words("consul", name, rights))
+
+        (tmp_path / "whole").mkdir()
+        asked(access_to(cluster, tmp_path / "whole"), lambda kv: kv.txn({}, {f"{MAIL}/orders/h1/letter": b"order"}))
+        store = ServedStore(open_kv(actor("serve", rights_of("serve", ROOT, "demo"))), ROOT)
+        KvMail(store).wait(ORDERS, 1, 0.2)
+        assert [letter.data for letter in KvMail(store).list(ORDERS)[0]] == [b"order"]
+        store.close()
+
+        async def wait(kv: Kv) -> None:
+            found = await KvLink(kv, MAIL, "h1").orders("", 0.0)
+            assert found is not None and await KvLink(kv, MAIL, "h1").orders(found.mark, 0.2) is None
+
+        asked(actor("h1", rights_of_agent("h1", MAIL)), wait)
+        viewer = ServedStore(open_kv(actor("viewer", rights_of("viewer", ROOT, "demo"))), ROOT)
+        assert viewer.list("").items == () and viewer.watch("", 0, 0.2) == 0
+        viewer.close()
 
 
 def test_scripts_of_hosts_do_theirs_and_no_other(site: Site) -> None:

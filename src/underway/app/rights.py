@@ -42,7 +42,7 @@ class Right:
 def rights_of(actor: Actor, root: str, cluster: str) -> list[Right]:
     """The rights of an actor on the records of ``cluster`` and its mail, all below ``root``."""
     keys, data = Keys(cluster), f"{root}/d/"
-    looks = [Right(data), Right(f"{root}/head", tree=False), Right(f"{root}/log/"), Right(f"{root}/beats/")]
+    looks = [Right(data), Right(f"{root}/head"), Right(f"{root}/log/"), Right(f"{root}/beats/")]
     if actor == "operator":
         return [Right(f"{root}/", write=True)]
     if actor == "viewer":
@@ -52,6 +52,9 @@ def rights_of(actor: Actor, root: str, cluster: str) -> list[Right]:
         # an enrolment, with the audit entry that goes with it, and what every commit writes
         Right(f"{data}{mail_root(cluster)}hosts/", write=True),
         Right(data + keys.audit_all, write=True),
+        # a host that was dropped counts again, once it is enrolled anew
+        Right(data + keys.machines, write=True),
+        Right(data + keys.admission, write=True, tree=False),
         Right(f"{root}/head", write=True, tree=False),
         Right(f"{root}/log/", write=True),
         Right(f"{root}/beats/"),
@@ -96,11 +99,13 @@ def rights_of_compat(actor: CompatActor, keys: CompatKeys, host: str = "") -> li
 def words(kind: str, name: str, rights: Sequence[Right]) -> str:
     """A policy for Consul (``consul acl policy create -name NAME -rules -``), or etcdctl's commands for a role.
 
-    Consul has no right to write without reading; etcd's grants of one key are the largest that was given for it.
+    Consul has no right to write without reading. Its ``list`` is reading a tree, also where a site has
+    ``enable_key_list_policy``: without it nobody could wait for changes there.
     """
     if kind == "consul":
         return "\n".join(
-            f'{"key_prefix" if one.tree else "key"} "{one.where}" {{ policy = "{"write" if one.write else "read"}" }}'
+            f'{"key_prefix" if one.tree else "key"} "{one.where}" '
+            f'{{ policy = "{"write" if one.write else "list" if one.tree else "read"}" }}'
             for one in rights
         )
     lines = [f"etcdctl role add {name}"]

@@ -33,6 +33,7 @@ from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
 from underway.engine.outcomes import Outcome, Patience, outcomes
 from underway.engine.silence import Silences, patience
+from underway.engine.strays import check_actions, went_back
 from underway.errors import Conflict, StoreError, Superseded
 from underway.executors.base import Executor, Order, Report
 from underway.records.change import Change
@@ -156,6 +157,9 @@ class Coordinator:
         """The round of a coordinator that leads."""
         changed = self._take_reports(self._executor.reports(timeout))
         snapshot = self._repository.snapshot(self._run)
+        if self._check_history(snapshot):
+            snapshot = self._repository.snapshot(self._run)
+            changed = True
         measured = self._measure.look(self._clock.now(), snapshot.actions)
         if self._record_measurement(snapshot, measured):
             snapshot = self._repository.snapshot(self._run)
@@ -250,6 +254,22 @@ class Coordinator:
         return left, True
 
     # --- what follows from a look ------------------------------------------------------------------------------
+
+    def _check_history(self, snapshot: Seen) -> bool:
+        """Whether something had to be written, because hosts know more than the store (``strays``)."""
+        known = snapshot.changes(self._decided)
+        check_actions(self._plan, self._run, snapshot.actions if known is None else known.actions)
+        token, host = self._mirror.highest(self._run)
+        change = went_back(snapshot, token, host, lambda text, who: self._event("run-paused", text, host=who))
+        if change is None:
+            return False
+        try:
+            self._commit(change, snapshot)
+        except Superseded:
+            raise
+        except Conflict:
+            return True
+        return True
 
     def _follow_policy(self, snapshot: Seen) -> None:
         policy = snapshot.policy.policy if snapshot.policy is not None else self._plan.policy

@@ -24,6 +24,7 @@ class Mirror:
         self._lines: dict[str, list[HostLine]] = defaultdict(list)
         self._open: dict[str, HostLine] = {}
         self._open_step: dict[str, HostLine] = {}
+        self._highest: dict[str, tuple[int, str]] = {}
 
     def take(self, host: str, lines: Iterable[HostLine]) -> list[HostLine]:
         """Add lines that are new (numbers above the last known one); returns those."""
@@ -32,12 +33,18 @@ class Mirror:
         for line in fresh:
             self._lines[host].append(line)
             self._follow(host, line)
+            if line.token > self.highest(line.run)[0]:
+                self._highest[line.run] = (line.token, host)
         return fresh
 
     def since(self, host: str) -> int:
         """The number of the last line known of a host; 0 for none."""
         known = self._lines.get(host)
         return known[-1].seq if known else 0
+
+    def highest(self, run: str) -> tuple[int, str]:
+        """The highest token of a run that a host wrote of, and which host; 0 for none."""
+        return self._highest.get(run, (0, ""))
 
     def known(self, host: str) -> int:
         """The number of the last line known that was durable on the host when it was seen; 0 for none.

@@ -43,7 +43,8 @@ class Change:
     approval withdraws it. ``outage`` is the whole map of service to seconds. ``durations`` are *added* to what is
     known, by ``<stage>/<role>``. ``admission``: the revision of the admission record that must still hold: needed
     for every grant, allowed for anything. ``bump``: why the admission record is bumped, where the repository does
-    not see by itself that it must be (``bumps_run`` and ``bumps_cluster`` say when it does).
+    not see by itself that it must be (``bumps_run`` and ``bumps_cluster`` say when it does). ``serial``: where it is
+    bumped, no token up to this one will be used any more.
     """
 
     run: str
@@ -60,6 +61,7 @@ class Change:
     durations: Mapping[str, Sequence[float]] = field(default_factory=dict)
     admission: int | None = None
     bump: str | None = None
+    serial: int = 0
 
     def claims(self) -> dict[str, int]:
         """Actions that are claimed by this change, with their tokens."""
@@ -227,4 +229,5 @@ def _part(change: Change, units: list[tuple[str, _Unit]], first: bool) -> Change
         durations=change.durations if first else {},
         admission=change.admission,
         bump=change.bump,
+        serial=change.serial,
     )

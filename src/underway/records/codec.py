@@ -23,6 +23,7 @@ from underway.core.model.state import (
     PolicyRecord,
     RunRecord,
 )
+from underway.core.words import clean
 from underway.errors import RecordInvalid
 
 T = TypeVar("T")
@@ -92,6 +93,8 @@ SCHEMAS: dict[type[Any], int] = {
 }
 """The schema number that is written, and the only one that is read, of each kind of record (``audit`` adds its own)."""
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _envelope = msgspec.json.Decoder(_Envelope)
 
 
@@ -121,8 +124,8 @@ def decode_or_none(key: str, data: bytes, kind: type[T]) -> T | None:
     """The value of a record, None where it was withdrawn. Raises ``RecordInvalid`` naming the key."""
     try:
         envelope = _envelope.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordInvalid(f"{key}: not a record of Underway: {error}; it was not touched") from None
+    except _UNREADABLE as error:
+        raise RecordInvalid(f"{key}: not a record of Underway: {_why(error)}; it was not touched") from None
     if envelope.s != SCHEMAS[kind]:
         raise RecordInvalid(
             f"{key}: {kind.__name__} of schema {envelope.s}, expected {SCHEMAS[kind]} "
@@ -130,9 +133,14 @@ def decode_or_none(key: str, data: bytes, kind: type[T]) -> T | None:
         )
     try:
         found: T | None = _decoder(kind).decode(envelope.v)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordInvalid(f"{key}: not a valid {kind.__name__}: {error}; it was not touched") from None
+    except _UNREADABLE as error:
+        raise RecordInvalid(f"{key}: not a valid {kind.__name__}: {_why(error)}; it was not touched") from None
     return found
+
+
+def _why(error: BaseException) -> str:
+    """What is wrong, fit for a terminal: whoever wrote the record chose some of the words."""
+    return clean(str(error), 200)
 
 
 def decode(key: str, data: bytes, kind: type[T]) -> T:

@@ -169,7 +169,11 @@ class Repository:
         admission = change.admission
         revision = 0
         for part in changes.pieces(change, _KEYS, _SIZE):
-            revision, after = self._commit_part(part, seen, admission, fence)
+            try:
+                revision, after = self._commit_part(part, seen, admission, fence)
+            except Conflict as conflict:
+                self._look = self._look if conflict.found else None  # what was deleted shows to who looks at all anew
+                raise
             if admission is not None and after:
                 admission = after
         return revision
@@ -260,7 +264,7 @@ class Repository:
             soft[key] = revision
         elif revision != expect[key]:
             raise Conflict(key, expect[key], revision)
-        serial = max([(found.serial if found is not None else 0) + 1, *change.claims().values()])
+        serial = max([(found.serial if found is not None else 0) + 1, change.serial, *change.claims().values()])
         out[key] = encode(key, Admission(serial=serial, why=why), Admission)
 
     def _add_durations(self, change: Change, soft: dict[str, int], out: dict[str, bytes]) -> None:
@@ -274,10 +278,10 @@ class Repository:
         out[key] = encode(key, Durations(seconds=known), Durations)
 
     def keep(self, expect: dict[str, int], writes: dict[str, bytes], *events: Event) -> int:
-        """Write what is no record of a run (a host's enrolment) in one transaction with the audit entries that tell of
-        it; they are of the latest run, where there is one. Raises ``Conflict`` as ``commit`` does."""
-        latest, _ = self._read(self.keys.current, Current)
-        return self._commit_audited(expect, writes, "" if latest is None else latest.run, events)
+        """Write what is no record of a run (an enrolment) in one transaction with its audit entries, which are of the
+        latest run, where there is one. Raises ``Conflict`` as ``commit`` does."""
+        current, _ = self._read(self.keys.current, Current)
+        return self._commit_audited(expect, writes, current.run if current is not None else "", events)
 
     # --- who leads ------------------------------------------------------------------------------------------------
 
@@ -313,17 +317,11 @@ class Repository:
 
     def hosts(self) -> dict[str, HostRecord]:
         """What is known of every host over runs."""
-        prefix = self.keys.hosts
-        return {
-            item.key[len(prefix) :]: decode(item.key, item.value, HostRecord) for item in self.store.list(prefix).items
-        }
+        return self._below(self.keys.hosts, HostRecord)
 
     def machines(self) -> dict[str, Machine]:
         """The machines that stand in the place of one that was replaced, by host, over runs."""
-        prefix = self.keys.machines
-        return {
-            item.key[len(prefix) :]: decode(item.key, item.value, Machine) for item in self.store.list(prefix).items
-        }
+        return self._below(self.keys.machines, Machine)
 
     def durations(self) -> dict[str, list[float]]:
         """Seconds that past passes took, oldest first, by ``<stage>/<role>``; the last 100 of each."""
@@ -331,6 +329,9 @@ class Repository:
         return {} if found is None else {name: list(seconds) for name, seconds in found.seconds.items()}
 
     # --- small parts ----------------------------------------------------------------------------------------------
+
+    def _below(self, prefix: str, kind: type[T]) -> dict[str, T]:
+        return {item.key[len(prefix) :]: decode(item.key, item.value, kind) for item in self.store.list(prefix).items}
 
     def _read(self, key: str, kind: type[T]) -> tuple[T | None, int]:
         """The record (None: absent or withdrawn) and the revision to expect of it."""

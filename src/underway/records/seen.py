@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +22,11 @@ from underway.core.model.state import (
     PolicyRecord,
     RunRecord,
 )
-from underway.errors import RecordInvalid, StoreUnavailable
+from underway.core.words import clean
+from underway.errors import InputError, RecordInvalid, StoreUnavailable
 from underway.records.codec import Active, Current, Outages, decode, decode_or_none
-from underway.records.keys import Keys, RunKeys
+from underway.records.keys import ALL_HOSTS, Keys, RunKeys, path
+from underway.records.keys import part as host_name
 from underway.store.base import ABSENT, Item, Store
 
 _REMEMBERED = 200_000
@@ -78,6 +80,7 @@ class Seen(Snapshot):
     others: Mapping[str, ActionRecord] = field(default_factory=dict, repr=False)
     runs: Mapping[str, RunRecord] = field(default_factory=dict, repr=False)
     log: ChangeLog | None = field(default=None, compare=False, repr=False)
+    claimed: tuple[int, str] = (0, "")  # the highest token of an action of this run, and which
 
     def changes(self, since: int) -> Changes | None:
         """What differs from an earlier look of the same repository, at revision ``since``; None: compare yourself."""
@@ -120,8 +123,12 @@ class Look:
                 items, since = self._everything()
                 listing = self._store.list(self._keys.root, since=since)
                 # a store that answers with what it knew a while ago must not hide a hold behind a newer admission
-                if listing.revision < max((item.revision for item in items), default=0):
-                    raise StoreUnavailable("the store showed an older state than a moment before; look again")
+                late = [item.key for item in items if item.revision > listing.revision]
+                if late:
+                    raise StoreUnavailable(
+                        f"the store showed an older state than a moment before: it has a later {clean(late[0], 200)};"
+                        " look again (if it stays so, somebody wrote that by hand: put the store's last backup back)"
+                    )
                 items = (*items, *listing.items)
             else:
                 items = listing.items
@@ -167,6 +174,7 @@ class Look:
             log.add(revision, draft.named)
         if draft.run is None:
             raise RecordInvalid(f"{self._run_keys.record}: expected the record of run {self._run}, found none")
+        self._check_fence(draft)
         return Seen(
             revision=revision,
             run=draft.run,
@@ -184,7 +192,20 @@ class Look:
             policy=draft.policy,
             revisions=draft.parts["revisions"],
             log=log,
+            claimed=draft.claimed,
         )
+
+    def _check_fence(self, draft: _Draft) -> None:
+        """Raise RecordInvalid where tokens could be used twice: the admission record is gone, or older than a claim."""
+        key = self._keys.admission
+        what_to_do = "an older copy of it was put back, or it was deleted; put the store's last backup back as a whole"
+        if key not in draft.parts["revisions"]:
+            raise RecordInvalid(f"{key}: expected the fence of all grants, found none ({what_to_do})")
+        if draft.claimed[0] > draft.serial:
+            raise RecordInvalid(
+                f"{key}: has serial {draft.serial}, but {draft.claimed[1]} was claimed under token {draft.claimed[0]} "
+                f"({what_to_do})"
+            )
 
 
 PARTS = ("actions", "holds", "approvals", "health", "machines", "revisions", "others", "runs", "elsewhere")
@@ -198,6 +219,7 @@ class _Draft:
         self.policy: PolicyRecord | None = before.policy if before else None
         self.outage: Mapping[str, float] = before.outage if before else {}
         self.serial = before.serial if before else 0
+        self.claimed = before.claimed if before else (0, "")
         self.parts: dict[str, Any] = {name: getattr(before, name) if before else {} for name in PARTS}
         self._own: set[str] = set() if before else set(self.parts)
         self.named: list[tuple[str, str]] = []
@@ -206,7 +228,8 @@ class _Draft:
         key, value = item.key, item.value
         if key.startswith(run.root):
             if key.startswith(run.actions):
-                self._put("actions", key[len(run.actions) :], decode_or_none(key, value, ActionRecord))
+                name = _named(key, path, key[len(run.actions) :], "action")
+                self._take_action(name, decode_or_none(key, value, ActionRecord))
             elif key.startswith(run.approvals):
                 self._put("approvals", key[len(run.approvals) :], decode_or_none(key, value, Approval))
             elif key == run.record:
@@ -224,14 +247,29 @@ class _Draft:
             self.serial = decode(key, value, Admission).serial
         elif key.startswith(keys.holds):
             name = keys.held(key)
-            self._put("holds", name, decode_or_none(key, value, Hold))
+            self._put(
+                "holds",
+                name if name == ALL_HOSTS else _named(key, host_name, name, "host"),
+                decode_or_none(key, value, Hold),
+            )
         elif key.startswith(keys.health):
-            self._put("health", key[len(keys.health) :], decode_or_none(key, value, Health))
+            self._put(
+                "health", _named(key, host_name, key[len(keys.health) :], "host"), decode_or_none(key, value, Health)
+            )
         elif key.startswith(keys.machines):
-            self._put("machines", key[len(keys.machines) :], decode_or_none(key, value, Machine))
+            self._put(
+                "machines",
+                _named(key, host_name, key[len(keys.machines) :], "host"),
+                decode_or_none(key, value, Machine),
+            )
         else:
             return  # the audit chain, durations
         self._part("revisions")[key] = item.revision
+
+    def _take_action(self, name: str, record: ActionRecord | None) -> None:
+        self._put("actions", name, record)
+        if record is not None:
+            self.claimed = max(self.claimed, (record.token, name))
 
     def _take_other(self, keys: Keys, item: Item) -> None:
         """What another run has open, and whether that run goes on."""
@@ -276,3 +314,12 @@ class _Draft:
             self._own.add(name)
         found: dict[str, Any] = self.parts[name]
         return found
+
+
+def _named(key: str, check: Callable[[str, str], str], name: str, what: str) -> str:
+    """A name out of a key. Raises RecordInvalid for one that we would not write: it is somebody else's."""
+    try:
+        return check(name, what)
+    except InputError as error:
+        shown = key if len(key) <= 200 else f"{key[:200]}..."
+        raise RecordInvalid(f"key {shown!r}: {error} (Underway did not write it: delete it)") from None

@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from underway.core.words import clean
 from underway.errors import Conflict, StoreError, StoreFull, StoreUnavailable
 from underway.store.base import ABSENT, Item, Listing
 from underway.store.limits import check_commit, check_key, check_prefix
@@ -148,7 +149,7 @@ class ServedStore:
     async def _everything(self, prefix: str, since: int) -> Listing:
         view = await self._kv.view([self._head_key], [self._data + prefix])
         head = self._read_head(view)
-        return Listing(tuple(self._item(item) for item in self._values(view) if item.index > since), head.index)
+        return Listing(tuple(self._item(item, head) for item in self._values(view) if item.index > since), head.index)
 
     async def _changed(self, prefix: str, since: int) -> Listing:
         """Reads head, then the log from ``since`` on, then the keys that it names; what is committed meanwhile is read
@@ -170,7 +171,7 @@ class ServedStore:
                 if len(entries) <= len(numbers):
                     return await self._everything(prefix, since)  # some were cleared away meanwhile
                 for number in numbers:
-                    name, *keys = entries[self._log(number)].value.decode("ascii").split("\n")
+                    name, *keys = entries[self._log(number)].value.decode("utf-8", "replace").split("\n")
                     if number > base[0]:
                         due.update((key, None) for key in keys if key.startswith(prefix))
                     elif name != base[1]:
@@ -184,7 +185,7 @@ class ServedStore:
                 found[key] = view.get(self._data + key)
                 del due[key]
         kept = [item for _, item in sorted(found.items()) if item is not None and item.index > since]
-        return Listing(tuple(map(self._item, kept)), head.index)
+        return Listing(tuple(self._item(item, head) for item in kept), head.index)
 
     async def _commit_at(self, since: int) -> tuple[int, str] | None:
         """Number and name of the last commit up to a revision that another handle saw; None where it is too old."""
@@ -192,8 +193,9 @@ class ServedStore:
         self._read_head(view)
         found: tuple[int, str] | None = None
         for item in view.items:
-            if item.key != self._head_key and item.index <= since:
-                found = (int(item.key[-_DIGITS:]), item.value.decode("ascii").partition("\n")[0])
+            number = item.key[-_DIGITS:]
+            if item.index <= since and item.key.startswith(f"{self.root}/log/") and number.isdecimal():
+                found = (int(number), item.value.decode("utf-8", "replace").partition("\n")[0])
         return found
 
     def _read_head(self, view: KvView) -> Head:
@@ -202,21 +204,31 @@ class ServedStore:
             if self._head.n:
                 raise StoreError(f"{self.root}: the store is gone from the server (restore it, then start again)")
             return self._head
-        try:
-            document = json.loads(item.value)
-            form, number = int(document["format"]), int(document["n"])
-            name, epoch = str(document["name"]), str(document["epoch"])
-        except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{self._head_key}: is not what Underway writes there (choose another prefix)") from None
+        form, number, name, epoch = self._head_of(item)
         if form > FORMAT:
             raise StoreError(
-                f"{self.root}: has layout {form}, this program knows up to {FORMAT} (a newer Underway wrote it: use "
-                "that one; nothing was changed)"
+                f"{self._head_key}: has layout {form}, this program knows up to {FORMAT} (a newer Underway wrote it: "
+                "use that one; nothing was changed)"
             )
         if self._head.epoch and epoch != self._head.epoch:
             raise StoreError(f"{self.root}: is another store than before (look at it, then start again)")
         self._remember(Head(number, item.index, name, epoch))
         return self._head
+
+    def _head_of(self, item: KvItem) -> tuple[int, int, str, str]:
+        """Format, number, name and epoch. Raises StoreError for what we never write."""
+        try:
+            document = json.loads(item.value)
+            form, number, name, epoch = (document[one] for one in ("format", "n", "name", "epoch"))
+            numbers = type(form) is type(number) is int and form > 0 and 0 < number < 10**_DIGITS
+            if numbers and type(name) is type(epoch) is str and (name + epoch).isalnum():
+                return form, number, name, epoch
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        raise StoreError(
+            f"{self._head_key}: is not what Underway writes there (if somebody wrote over it, put the server's last "
+            "backup back; if it is another program's, choose another prefix)"
+        )
 
     def _remember(self, head: Head) -> None:
         commit = (head.n, head.name)
@@ -321,7 +333,13 @@ class ServedStore:
     def _values(self, view: KvView) -> Iterator[KvItem]:
         return (item for item in view.items if item.key.startswith(self._data))
 
-    def _item(self, item: KvItem) -> Item:
+    def _item(self, item: KvItem, head: Head | None = None) -> Item:
+        """``head``: of the same moment, where it is known. Raises StoreError for a value that no commit wrote."""
+        if head is not None and item.index > head.index:
+            raise StoreError(
+                f"{clean(item.key, 200)}: was written after the last commit, and not by one (somebody wrote it by "
+                "hand: put the server's last backup back as a whole, or delete a key that is none of Underway's)"
+            )
         return Item(item.key[len(self._data) :], item.value, item.index)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -38,9 +38,9 @@ def test_a_policy_of_consul(nowhere: Path) -> None:
     planned(nowhere, "consul://c1/site")
     assert printed("rights", "operator") == ['key_prefix "site/prod/" { policy = "write" }']
     assert printed("rights", "viewer") == [
-        'key_prefix "site/prod/d/" { policy = "read" }', 'key "site/prod/head" { policy = "read" }',
-        'key_prefix "site/prod/log/" { policy = "read" }', 'key_prefix "site/prod/beats/" { policy = "read" }',
-        'key_prefix "site/prod/mail/agents/" { policy = "read" }',
+        'key_prefix "site/prod/d/" { policy = "list" }', 'key_prefix "site/prod/head" { policy = "list" }',
+        'key_prefix "site/prod/log/" { policy = "list" }', 'key_prefix "site/prod/beats/" { policy = "list" }',
+        'key_prefix "site/prod/mail/agents/" { policy = "list" }',
     ]  # fmt: skip
 
 
@@ -52,6 +52,8 @@ def test_a_role_of_etcd(nowhere: Path) -> None:
         f"{grant} --prefix=true read underway/prod/d/",
         f"{grant} --prefix=true readwrite underway/prod/d/underway-mail/prod/hosts/",
         f"{grant} --prefix=true readwrite underway/prod/d/underway/prod/audit",
+        f"{grant} --prefix=true readwrite underway/prod/d/underway/prod/machines/",
+        f"{grant} readwrite underway/prod/d/underway/prod/admission",
         f"{grant} readwrite underway/prod/head",
         f"{grant} --prefix=true readwrite underway/prod/log/",
         f"{grant} --prefix=true read underway/prod/beats/",

@@ -272,7 +272,13 @@ def test_an_older_copy_that_was_put_back_is_noticed(place: Place) -> None:
         (b"", "is not what Underway writes there"),
         (b"[]", "is not what Underway writes there"),
         (b'{"format": 1, "n": "many", "name": "", "epoch": ""}', "is not what Underway writes there"),
-        (b'{"format": 2, "n": 1, "name": "n", "epoch": "e"}', "layout 2, this program knows up to 1"),
+        (b'{"format": 1, "n": 1, "name": "\\ud800", "epoch": "e"}', "is not what Underway writes there"),
+        (b'{"format": 1, "n": 1, "name": "n", "epoch": "e' + b"\\n" * 3 + b'"}', "is not what Underway writes there"),
+        (b'{"format": 1, "n": -1, "name": "n", "epoch": "e"}', "is not what Underway writes there"),
+        (b'{"format": 1, "n": 1' + b"0" * 400 + b', "name": "n", "epoch": "e"}', "is not what Underway writes there"),
+        (b'{"format": true, "n": 1.0, "name": "n", "epoch": "e"}', "is not what Underway writes there"),
+        (b"[" * 100_000, "is not what Underway writes there"),
+        (b'{"format": 2, "n": 1, "name": "n", "epoch": "e"}', "root/head: has layout 2, this program knows up to 1"),
     ],
 )
 def test_a_strange_head_is_refused(place: Place, head: bytes, said: str) -> None:
@@ -282,6 +288,33 @@ def test_a_strange_head_is_refused(place: Place, head: bytes, said: str) -> None
         with pytest.raises(StoreError, match=said):
             act()
     assert place.value("root/head") == head
+
+
+@pytest.mark.parametrize("bad", [None, b"", b"\xff\xfe", b"name\n\xc3\xa9\n" + b"x\n" * 5000])
+def test_a_list_of_commits_that_somebody_wrote_over_hides_no_older_value(place: Place, bad: bytes | None) -> None:
+    """It is a help to readers: one that is cut costs a whole read, one that is garbage names no key of ours."""
+    store, _ = place.open()
+    first = store.commit({}, {"a": b"1"})
+    store.commit({}, {"b": b"1"})
+    place.server.write({}, {"root/log/000000000001": bad, "root/log/strange": b"\xff", "root/log/9": None})
+    other, _ = place.open()
+    assert [item.key for item in other.list("", since=0).items] == ["a", "b"]
+    try:
+        found = other.list("", since=first)
+    except StoreError as error:
+        assert "not what was seen there" in str(error)  # the entry has another name than the commit that was seen
+    else:
+        assert [item.key for item in found.items] == ["b"]
+
+
+def test_a_value_that_no_commit_wrote_is_named(place: Place) -> None:
+    store, _ = place.open()
+    store.commit({}, {"a/x": b"1", "b": b"1"})
+    place.server.write({}, {"root/d/a/\x1b[2J\u202e" + "y" * 300: b"by hand"})
+    with pytest.raises(StoreError, match="was written after the last commit, and not by one") as caught:
+        store.list("a/")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
+    assert [item.key for item in store.list("b").items] == ["b"]
 
 
 # --- waiting and living -----------------------------------------------------------------------------------------------
