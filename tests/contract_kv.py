@@ -210,6 +210,23 @@ async def waiting_ends_by_time(place: Place) -> None:
 
 
 @check
+async def waiting_for_what_is_not_there_ends_by_its_coming(place: Place) -> None:
+    """And by nothing else: whoever looks and waits in turn would never rest."""
+    kv, key = place.open(), place.root + "late"
+    await kv.txn({}, {place.root + "other": b"1"})
+    index = (await kv.view([key])).index
+    began = time.monotonic()
+    await kv.wait(key, index, 0.5)
+    assert 0.4 < time.monotonic() - began < PATIENCE / 2
+    task = asyncio.create_task(kv.wait(key, index, PATIENCE))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    await kv.txn({}, {key: b"1"})
+    await task
+    assert time.monotonic() - began < PATIENCE / 2
+
+
+@check
 async def an_index_of_another_history_does_not_stop_a_waiter(place: Place) -> None:
     """Put back from a backup, a server's index may be far behind the one that was seen."""
     kv, key = place.open(), place.root + "a"

@@ -53,6 +53,8 @@ class KvMail:
         self.root = f"{store.root}/mail"
         self._head_key = f"{self.root}/log/head"
         self._written: tuple[int, int] | None = None  # number and index of the latest change, where it was ours
+        self._waited: dict[str, int] = {}  # prefix -> index at which the last wait for it ended
+        self._looked: dict[str, int] = {}  # the same of those that were listed since
         self._seen = (0, 0, 0)  # mark that a list of letters to hosts gave, number and index of the latest change then
 
     def get(self, key: str) -> Letter | None:
@@ -77,6 +79,7 @@ class KvMail:
     def list(self, prefix: str, since: int = 0, names: Collection[str] | None = None) -> tuple[Sequence[Letter], int]:
         """See Mail. Without ``names`` all letters under the prefix are read, whatever ``since`` is; but of the letters
         to hosts those that were put since the last call of this very object, where ``since`` is what that gave."""
+        self._looked[prefix] = self._waited.get(prefix, 0)
         if prefix == ORDERS and names is None:
             return self._orders(since)
         if names is None or not names:
@@ -92,9 +95,14 @@ class KvMail:
         return found, max(since, min(marks))
 
     def wait(self, prefix: str, since: int, timeout: float) -> None:
-        """See Mail."""
+        """See Mail.
+
+        Where a list came after the last wait it saw all up to the index at which that ended, so the next one goes on
+        from there: a letter that the list was not asked for, or nothing at all, would end it at once, again and again.
+        """
         where = self._head_key if prefix == ORDERS else f"{self.root}/{prefix}"
-        self._ask(lambda kv: kv.wait(where, since, timeout))
+        after = max(since, self._looked.pop(prefix, 0))
+        self._waited[prefix] = self._ask(lambda kv: kv.wait(where, after, timeout))
 
     # --- letters to hosts, and the list of their changes --------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 from urllib.parse import quote
@@ -106,15 +107,23 @@ class ConsulKv:
         return max((one["ModifyIndex"] for one in written if writes.get(one["Key"]) is not None), default=0)
 
     async def wait(self, prefix: str, index: int, timeout: float) -> int:
-        query = f"?keys&index={max(index, 1)}&wait={max(1, math.ceil(timeout * 1000))}ms"
-        try:
-            # the server adds up to a sixteenth, so that not all wake at once
-            answer = await self._ask(
-                "GET", f"/v1/kv/{_path(prefix)}{query}", safe=True, wait=timeout * 17 / 16, fine=(200, 404)
-            )
-            return max(1, int(answer.headers.get("X-Consul-Index", "")))
-        except (KvUnavailable, ValueError):
-            return index  # whoever looks next learns whether any server is left
+        deadline = time.monotonic() + timeout
+        after = max(index, 1)
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            query = f"?keys&index={after}&wait={max(1, math.ceil(left * 1000))}ms"
+            try:
+                # the server adds up to a sixteenth, so that not all wake at once
+                answer = await self._ask(
+                    "GET", f"/v1/kv/{_path(prefix)}{query}", safe=True, wait=left * 17 / 16, fine=(200, 404)
+                )
+                found = max(1, int(answer.headers.get("X-Consul-Index", "")))
+            except (KvUnavailable, ValueError):
+                return index  # whoever looks next learns whether any server is left
+            if answer.status != 404 or index != ABSENT or found <= after or time.monotonic() >= deadline:
+                return found
+            # Of what is not there Consul gives the index of everything, which is no news: nothing was there before.
+            after = found
 
     async def lease(self, key: str, value: bytes, ttl: float) -> Optional[ConsulLease]:
         ttl = max(ttl, TTL_MIN)
