@@ -72,6 +72,8 @@ class Fleet:
         self.hosts = [f"web{number}" for number in range(1, hosts + 1)]
         self.port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.pythons: dict[str, str] = {}  # hosts whose agent and runner are run by another one than ours
+        self.programs: dict[str, list[str]] = {}  # hosts whose agent is another program than ours
         self.environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
     @property
@@ -151,9 +153,9 @@ class Fleet:
         """Enrol a host's agent, as on the host; what it prints."""
         done = subprocess.run(
             [
-                *[sys.executable, "-m", "underway_agent", "enrol", "--url", url or self.url],
+                *[*self.program(host), "enrol", "--url", url or self.url],
                 *["--dir", str(self.root / "agents" / (directory or host))],
-                *["--runner", f"{sys.executable} -m underway_runner"],
+                *["--runner", f"{self.pythons.get(host, sys.executable)} -m underway_runner"],
                 *["--runner-dir", str(self.root / "runners" / host)],
             ],
             input=(code or self.code(host)) + "\n", capture_output=True, text=True, timeout=300, check=False,
@@ -163,10 +165,14 @@ class Fleet:
         assert "Traceback" not in done.stderr
         return done.stdout if expect == 0 else done.stderr
 
+    def program(self, host: str) -> list[str]:
+        """How a host's agent is called."""
+        return self.programs.get(host) or [self.pythons.get(host, sys.executable), "-m", "underway_agent"]
+
     def agent(self, host: str) -> None:
         """Start a host's agent."""
         directory = str(self.root / "agents" / host)
-        self.begin(f"agent-{host}", [sys.executable, "-m", "underway_agent", "run", "--dir", directory])
+        self.begin(f"agent-{host}", [*self.program(host), "run", "--dir", directory])
 
     def upgrade(self) -> subprocess.Popen[bytes]:
         """Start the coordinator."""

@@ -17,6 +17,9 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
 PLAN_TYPE = "application/vnd.underway.plan+json"
+PYTHON = os.environ.get("UNDERWAY_HOST_PYTHON") or sys.executable
+"""What runs the runner: ``scripts/nightly`` has the same tests with the oldest one that hosts may have."""
+
 TICKET_TYPE = "application/vnd.underway.ticket+json"
 
 
@@ -161,7 +164,7 @@ class Kit:
     ) -> list[dict[str, Any]]:
         """Run a verb to its end; the answers."""
         done = subprocess.run(
-            [sys.executable, "-m", "underway_runner", verb, "--dir", str(self.directory), *arguments],
+            [PYTHON, "-m", "underway_runner", verb, "--dir", str(self.directory), *arguments],
             input=(json.dumps(request) + "\n").encode() if request is not None else b"",
             capture_output=True,
             timeout=120,
@@ -190,7 +193,7 @@ class Kit:
         try:
             done = subprocess.run(
                 [
-                    *[sys.executable, "-m", "underway_runner", "follow", "--dir", str(self.directory)],
+                    *[PYTHON, "-m", "underway_runner", "follow", "--dir", str(self.directory)],
                     *[*self.where(token), "--since", str(since), "--wait", "60"],
                 ],
                 stdin=reader,
