@@ -14,7 +14,7 @@ from underway.core.model.plan import Leg, Plan, action_id
 from underway.core.model.policy import Limit, Policy
 from underway.core.model.service import Service
 from underway.core.model.snapshot import Snapshot
-from underway.core.model.state import TROUBLED, ActionRecord, ActionState, Health, RunRecord
+from underway.core.model.state import TROUBLED, ActionRecord, ActionState, Health, Machine, RunRecord
 from underway.core.outlook import outlook
 from underway.core.preview import tree
 from underway.core.rollback import at_work, past_no_return, rollback_plan
@@ -70,6 +70,12 @@ def test_a_host_is_drained_undone_put_back_and_asked() -> None:
     )
     upgraded = made().passes["control/api"]
     assert {step for leg in upgraded.legs for step in leg.steps} > set(drain) | set(undrain), "as the upgrade does it"
+
+
+def test_a_host_that_was_dropped_is_not_brought_back() -> None:
+    gone = Machine(host="a2", number=1, by="ana", at=1.0, reason="sold", run="r1", serial=0, gone=True)
+    found = copy_of(half(a2="skipped"), machines={"a2": gone})
+    assert rollback_plan(made(), found).passes["control/api"].hosts == ("a1",)
 
 
 def test_steps_of_neighbouring_phases_on_one_machine_are_one_leg() -> None:

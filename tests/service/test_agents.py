@@ -63,9 +63,24 @@ def test_an_upgrade_is_fetched_by_three_hosts(fleet: Fleet) -> None:
     ]
     fleet.underway("host", "revoke", "web3", "--reason", "its disk was sold")
     assert "the agent of web3 was revoked: its disk was sold" in fleet.underway("log")
+    _leaves_and_comes_back(fleet)
     assert fleet.underway("audit", "verify")
     fleet.end("serve")
     assert "Traceback" not in fleet.told()
+
+
+def _leaves_and_comes_back(fleet: Fleet) -> None:
+    """web2 is dropped: its agent is told, and it counts again only as one that is enrolled anew."""
+    assert "3 on 1.0" not in (who := fleet.underway("status", "--versions")) and "no repository of ours" in who, who
+    fleet.underway("drop", "web2", "--reason", "its mainboard burnt")
+    fleet.wait(lambda: "was revoked: web2 was dropped: its mainboard burnt" in fleet.log("agent-web2"))
+    seen = json.loads(fleet.underway("status", "--json"))
+    assert [row["host"] for row in seen["dropped"]] == ["web2"] and seen["behind"] == []
+    assert seen["unregistered"] == [] and seen["strangers"] == {"agents": [], "records": []}
+    fleet.end("agent-web2")
+    fleet.enrol("web2")
+    assert json.loads(fleet.underway("status", "--json"))["dropped"] == []
+    assert "web2 counts again: a new machine was enrolled there" in fleet.underway("log")
 
 
 @pytest.mark.parametrize("fleet", [1], indirect=True, ids=["one at a time"])

@@ -179,6 +179,8 @@ def test_a_machine_that_dies_at_work_is_replaced(small: Small) -> None:
     said, _ = upgrade.communicate(timeout=PATIENCE)
     assert upgrade.returncode == 1, said
     status = small.say("status")
+    dropped = small.say("drop", "web2", "--reason", "nobody looked", code=3)
+    assert "nobody can tell whether web2 is still at work on data/web/web2" in dropped and "--off" in dropped
     assert "web2 unknown" in status and "underway replace web2 --reason TEXT" in status, status
 
     # Installed anew and enrolled, without a word: nothing runs there, and it is said why.

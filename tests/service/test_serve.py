@@ -275,10 +275,12 @@ def test_a_revoked_host_is_shut_out_at_once_and_comes_back_with_a_new_key(fleet:
     assert ask(fleet, "GET", "/v1/agents/order", before)[0] in (200, 204)
     said = fleet.underway("host", "revoke", "web2", "--reason", "disk was sold")
     assert said.startswith("web2: revoked, key SHA256:")
-    assert ask(fleet, "GET", "/v1/agents/order", before)[0] == 401
+    status, body = ask(fleet, "GET", "/v1/agents/order", before)[:2]
+    assert status == 403 and "its agent was revoked: disk was sold" in str(body), "it alone is told why"
+    assert ask(fleet, "GET", "/v1/agents/order", before.partition(":")[0] + ":another")[0] == 401
     assert "web2: revoked, disk was sold" in fleet.underway("host", "list")
     fleet.agent("web2")
-    fleet.wait(lambda: "no credential that opens this" in fleet.log("agent-web2"))
+    fleet.wait(lambda: "gets no orders any more: its agent was revoked: disk was sold" in fleet.log("agent-web2"))
     fleet.end("agent-web2")
     told = fleet.enrol("web2")
     assert told.startswith("web2: enrolled in cluster pulled; key SHA256:")

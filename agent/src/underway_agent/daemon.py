@@ -22,6 +22,7 @@ from typing import Any, Callable, Dict, List
 from underway_agent import identity, notify
 from underway_agent.calls import NoRunner, Runner
 from underway_agent.dsse import NotSigned, sign, verify
+from underway_agent.facts import facts
 from underway_agent.identity import AgentError, Identity
 from underway_agent.letters import (
     CANCEL_TYPE,
@@ -49,6 +50,9 @@ HEARTBEAT = 10.0
 
 IDLE = 60.0
 """Seconds between letters when all that lies there has ended: the coordinator is away, and will ask."""
+
+FACTS = 30.0
+"""Seconds between two looks at what the agent says of its host; a look reads a few small files."""
 
 FRESH = 5.0
 """Seconds for which an answer to *may I start?* is good."""
@@ -86,6 +90,7 @@ class Daemon:
         self._mark = ""
         self._asked = float("-inf")
         self._trouble = self._word = ""
+        self._facts: Dict[str, Any] = {}
         self._changed = asyncio.Event()
         self._state = ""
         self._keys = ""
@@ -93,7 +98,8 @@ class Daemon:
     async def run(self) -> None:
         """Work until cancelled; passes that are at work go on then."""
         self._cache.mkdir(mode=0o700, exist_ok=True)
-        tasks = [asyncio.ensure_future(part) for part in (self._ask(), self._report_for_ever(), notify.watchdog())]
+        parts = (self._ask(), self._report_for_ever(), self._watch_facts(), notify.watchdog())
+        tasks = [asyncio.ensure_future(part) for part in parts]
         notify.notify("READY=1")
         try:
             await asyncio.gather(*tasks)
@@ -112,6 +118,7 @@ class Daemon:
         except NoRunner as error:
             self._say(str(error))
             runner = {}
+        self._facts = facts(Path(self._own.settings.sources_directory))
         said = sign(self._own.key, HELLO_TYPE, identity.hello(self._own.settings, runner))
         waits = Waits()
         while True:
@@ -122,6 +129,13 @@ class Daemon:
                 continue
             self._tell(f"connected to {self._own.settings.where}")
             return
+
+    async def _watch_facts(self) -> None:
+        """Say who we are anew when that has changed, whoever changed it."""
+        while True:
+            await asyncio.sleep(FACTS * random.uniform(0.8, 1.0))
+            if self._facts and self._facts != facts(Path(self._own.settings.sources_directory)):
+                await self._introduce()
 
     async def _ask(self) -> None:
         await self._introduce()

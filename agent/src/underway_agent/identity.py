@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from underway_agent import __version__
 from underway_agent.dsse import NotSigned, load_key
+from underway_agent.facts import SOURCES, facts
 from underway_agent.letters import PROTOCOL
 
 DEFAULT_DIRECTORY = "/var/lib/underway-agent"
@@ -31,7 +31,7 @@ class Settings:
     ``ticket_keys``: the keys (hexadecimal) whose word cancels a leg. ``runner``: how the runner is started.
     ``vault_password_file``: what opens the vault values of plans, kept on this host only. ``mail_root``: where letters
     lie in the server of the cluster's store. ``store``: how that is reached, for a host that is to ask there and not at
-    ``url`` (as ``store`` of cluster.yaml).
+    ``url`` (as ``store`` of cluster.yaml). ``sources_directory``: where apt's sources are.
     """
 
     cluster: str
@@ -43,6 +43,7 @@ class Settings:
     vault_password_file: str = ""
     mail_root: str = ""
     store: Mapping[str, Any] = field(default_factory=dict)
+    sources_directory: str = str(SOURCES)
 
     @property
     def where(self) -> str:
@@ -134,13 +135,9 @@ def uptime() -> float:
 
 def hello(settings: Settings, runner: Dict[str, Any]) -> bytes:
     """What an agent says of itself when it begins; ``runner`` is the answer to a ping."""
-    facts = {
-        "node": platform.node(), "kernel": platform.release(), "machine": platform.machine(),
-        "python": platform.python_version(),
-    }  # fmt: skip
     said = {
         "protocol": PROTOCOL, "cluster": settings.cluster, "host": settings.host, "agent": __version__,
         "runner": str(runner.get("version", "")), "enrolled": bool(runner.get("enrolled")), "boot": boot_id(),
-        "keys": int(runner.get("trust", 0)), "facts": facts,
+        "keys": int(runner.get("trust", 0)), "facts": facts(Path(settings.sources_directory)),
     }  # fmt: skip
     return json.dumps(said, sort_keys=True).encode()

@@ -8,6 +8,7 @@ from typing import Any
 
 from underway import __version__
 from underway.app.place import Session
+from underway.app.registered import registered
 from underway.app.showing import prober_alive, read_ledger, read_samples, with_causes
 from underway.core import calls
 from underway.core.clocks import corrected
@@ -42,6 +43,7 @@ def summary_of(session: Session, run_id: str) -> Summary:
         version=__version__,
         skews=skews,
         audit=(head[-1].seq, head[-1].hash) if head else None,
+        beside=tuple(registered(session, plan, snapshot).lines()),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from underway.app.place import Session
+from underway.app.registered import registered
 from underway.checks.samples import Tail
 from underway.core import history
 from underway.core.attribution import attribute, spans
@@ -24,8 +25,8 @@ from underway.core.rows import NoticeRow
 from underway.core.rules import decide
 from underway.engine.coordinator import beat_name
 from underway.engine.mirror import Mirror, read_lines
-
 from underway.engine.strays import check_actions
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -43,8 +44,8 @@ def look(session: Session) -> Seen:
     run = session.current()
     plan, _ = session.plan_of(run.id)
     snapshot = session.repository.snapshot(run.id)
-    now = session.clock.now()
     check_actions(plan, run.id, snapshot.actions)
+    now = session.clock.now()
     policy = snapshot.policy.policy if snapshot.policy is not None else plan.policy
     directory = session.place.run_directory(run.id)
     mirror = Mirror()
@@ -60,6 +61,7 @@ def look(session: Session) -> Seen:
         stats=tuple(ledger.stats.values()),
         policy=policy,
         notices=_notices(plan, run, snapshot, lines),
+        registered=registered(session, plan, snapshot),
     )
     return Seen(plan, snapshot, decide(plan, snapshot, policy, now), extras, now)
 

@@ -12,12 +12,16 @@ from underway.errors import InputError, Refused
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--versions", "who", is_flag=True, help="Who runs which release, and which version of its repositories.")
 @pass_context
-def status(context: Context, as_json: bool) -> None:
+def status(context: Context, as_json: bool, who: bool) -> None:
     """Show how the run stands, and what to do next.
 
     The whole truth, also after a crash: what is done, at work, failed, unknown, waiting and why.
     """
+    if who:
+        _versions(context, as_json)
+        return
     from underway.app.showing import look
     from underway.cli.view import status_json, status_lines
 
@@ -26,6 +30,26 @@ def status(context: Context, as_json: bool) -> None:
         echo_json(status_json(seen.plan, seen.snapshot, seen.decision, seen.extras, seen.now))
         return
     for line in status_lines(seen.plan, seen.snapshot, seen.decision, seen.extras, seen.now, width=width()):
+        echo(line)
+
+
+def _versions(context: Context, as_json: bool) -> None:
+    from underway.app.versions import versions_of
+    from underway.core.versions import lines
+
+    plan, _ = context.session.plan_of(context.session.current().id)
+    found = versions_of(context.session, plan)
+    if as_json:
+        rows = [
+            {
+                "role": one.role, "release": one.release, "hosts": list(one.hosts), "differs": list(one.differs),
+                "repositories": None if one.repositories is None else dict(one.repositories),
+            }
+            for one in found
+        ]  # fmt: skip
+        echo_json(rows)
+        return
+    for line in lines(found):
         echo(line)
 
 

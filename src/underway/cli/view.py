@@ -67,6 +67,7 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
     yield from _part("Held", [_hold(hold.host, hold.by, hold.reason, hold.at, now) for hold in found.held], width)
     yield from _part("Replaced", [replaced(row, now) for row in found.replaced], width)
     yield from _part("Dropped", [dropped(row, now) for row in found.dropped], width)
+    yield from _part("Not as in the plan", list(found.extras.registered.lines()), width)
     if run.state in ("running", "paused"):
         groups = [group for group in found.waiting if group.kind not in TOLD]
         yield from _part("Waiting", [waiting(str(group), group.count, group.hosts) for group in groups], width)
@@ -249,6 +250,11 @@ def status_json(
         "held": [{"host": hold.host, "by": hold.by, "reason": hold.reason, "at": hold.at} for hold in found.held],
         "replaced": [plain(row) for row in found.replaced],
         "dropped": [plain(row) for row in found.dropped],
+        "unregistered": list(found.extras.registered.unregistered),
+        "strangers": {
+            "agents": list(found.extras.registered.agents),
+            "records": list(found.extras.registered.records),
+        },
         "waiting": [
             {"kind": group.kind, "hosts": group.count, "some": list(group.hosts), "sentence": group.sentence}
             for group in found.waiting

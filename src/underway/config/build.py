@@ -5,8 +5,9 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from underway.config import probes
+from underway.config import names, probes
 from underway.config.documents import (
     ClusterFile,
     HostFile,
@@ -27,6 +28,7 @@ from underway.core.model.cluster import Cluster, Group, Host, Probe, Role
 from underway.core.model.policy import Policy
 from underway.core.model.service import ActionSpec, Catalogue, Phase, PhaseSpec, Release, ReleaseCheck, Service, Step
 from underway.core.names import slug
+from underway.core.versions import REPOSITORIES
 from underway.errors import Problem
 
 
@@ -84,8 +86,25 @@ def build_release(written: ReleaseFile) -> Release:
         services=dict(written.services),
         notes=dict(written.notes),
         checks=tuple(ReleaseCheck(name=one.check, service=one.service, task=one.task) for one in written.checks),
-        vars=written.vars,
+        vars={**written.vars, **_repositories(written)},
     )
+
+
+def _repositories(written: ReleaseFile) -> dict[str, Any]:
+    """The variable by which tasks know the release's repositories; none where it names none."""
+    told = [
+        {
+            "name": name,
+            "url": one.url.replace(names.SNAPSHOT, one.snapshot),
+            "snapshot": one.snapshot,
+            "suite": one.suite,
+            "components": list(one.components),
+            "key": one.key,
+            "unsigned": one.unsigned,
+        }
+        for name, one in sorted(written.repositories.items())
+    ]
+    return {REPOSITORIES: told} if told else {}
 
 
 def build_host(name: str, written: HostFile, base: Path) -> Host:

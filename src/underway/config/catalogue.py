@@ -13,6 +13,7 @@ from underway.config.secrets import variables
 from underway.config.tasks import check_task, check_tasks
 from underway.config.words import one_of, path_text, shown
 from underway.core.names import slug
+from underway.core.versions import REPOSITORIES
 from underway.errors import Problem
 
 
@@ -126,6 +127,27 @@ def check_use(
                 yield doc.problem(("phases", phase, "on"), "unused-service", message, hint)
 
 
+def _repositories(doc: Document, release: ReleaseFile) -> Iterator[Problem]:
+    if release.repositories and REPOSITORIES in release.vars:
+        message = f"{REPOSITORIES!r} is what 'repositories' makes"
+        yield doc.problem(("vars", REPOSITORIES), "name-taken", message, "leave one of them out", of="key")
+    for name, one in release.repositories.items():
+        where: Loc = ("repositories", name)
+        if one.snapshot and names.SNAPSHOT not in one.url:
+            message = f"the url does not hold {names.SNAPSHOT}: every snapshot would be the same packages"
+            yield doc.problem((*where, "url"), "snapshot", message, f"put {names.SNAPSHOT} where the snapshot stands")
+        if names.SNAPSHOT in one.url and not one.snapshot:
+            message = f"the url holds {names.SNAPSHOT}, and there is no 'snapshot'"
+            yield doc.problem((*where, "url"), "snapshot", message, "name the snapshot")
+        flat = one.suite.endswith("/")
+        if flat == bool(one.components):
+            message = (
+                "a suite that ends with '/' has no components" if flat else f"suite {shown(one.suite)} needs components"
+            )
+            hint = "leave them out" if flat else "for example components: [main]"
+            yield doc.problem((*where, "components" if flat else "suite"), "components", message, hint)
+
+
 def check_release(doc: Document, release: ReleaseFile, known: Known) -> Iterator[Problem]:
     """Everything that is wrong with one release beyond the shape of its keys."""
     for index, source in enumerate(release.supports):
@@ -144,6 +166,7 @@ def check_release(doc: Document, release: ReleaseFile, known: Known) -> Iterator
         if wrong:
             yield doc.problem(("notes", subject), *wrong, of="key")
     yield from variables(doc, ("vars",), release.vars)
+    yield from _repositories(doc, release)
     seen: dict[tuple[str, str], int] = {}
     for index, check in enumerate(release.checks):
         where: Loc = ("checks", index)

@@ -74,12 +74,14 @@ _GROUP, _GROUP_SCHEMA = _name("group")
 _PROBE, _PROBE_SCHEMA = _name("probe")
 _SERVICE, _SERVICE_SCHEMA = _name("service")
 _CLUSTER, _CLUSTER_SCHEMA = _name("cluster name")
+_REPOSITORY, _REPOSITORY_SCHEMA = _name("repository")
 
 RoleName = Annotated[str, _ROLE, _ROLE_SCHEMA]
 GroupName = Annotated[str, _GROUP, _GROUP_SCHEMA]
 ProbeName = Annotated[str, _PROBE, _PROBE_SCHEMA]
 ServiceName = Annotated[str, _SERVICE, _SERVICE_SCHEMA]
 ClusterName = Annotated[str, _CLUSTER, _CLUSTER_SCHEMA]
+RepositoryName = Annotated[str, _REPOSITORY, _REPOSITORY_SCHEMA]
 HostName = Annotated[str, _fits(names.host_name), WithJsonSchema(_HOST_PATTERN)]
 Version = Annotated[str, _fits(names.version), WithJsonSchema(_VERSION_PATTERN)]
 Vars = Annotated[dict[str, Any], WithJsonSchema(_VARS_SCHEMA)]
@@ -292,6 +294,29 @@ class CheckFile(Fragment):
     task: Task = Field(description="One task that succeeds when the upgrade may go on.")
 
 
+class RepositoryFile(Fragment):
+    """Where packages of a release come from, and in which version."""
+
+    url: Annotated[str, _fits(names.repository)] = Field(
+        description="URL of the repository: http, https or file; '{snapshot}' in it is the snapshot."
+    )
+    snapshot: Annotated[str, _optional(names.version)] = Field(
+        default="", description="The version of the repository: a snapshot's date, a number."
+    )
+    suite: Annotated[str, _fits(lambda text: names.sentence(text, "suite", 128))] = Field(
+        default="./", description="The suite, such as trixie; with '/' at its end: a repository without components."
+    )
+    components: list[Annotated[str, _fits(lambda text: names.sentence(text, "component", 128))]] = Field(
+        default=[], description="Components of the suite, such as main."
+    )
+    key: str = Field(
+        default="", pattern=r"^(/[A-Za-z0-9._/+-]+)?$", description="Keyring on the hosts that signs it, a path."
+    )
+    unsigned: bool = Field(
+        default=False, description="Believe it though nothing signs it: only where nobody else can write."
+    )
+
+
 class ReleaseFile(Fragment):
     """A named version of the whole cluster, with the jumps it supports."""
 
@@ -304,4 +329,8 @@ class ReleaseFile(Fragment):
         default={}, description="What an operator should know, by service or subject."
     )
     checks: list[CheckFile] = Field(default=[], description="Checks that must pass before anything is changed.")
+    repositories: dict[RepositoryName, RepositoryFile] = Field(
+        default={},
+        description="Package repositories by name: what hosts of this release have ('release_repositories').",
+    )
     vars: Vars = Field(default={}, description="Variables for the tasks of an upgrade to this release.")

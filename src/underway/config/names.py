@@ -214,6 +214,22 @@ def url(text: str) -> Wrong | None:
     return (_port(port) if port is not None else None) or _metadata(host) or _url_host(host)
 
 
+SNAPSHOT = "{snapshot}"
+"""What a repository's URL holds where its snapshot is put."""
+
+
+def repository(text: str) -> Wrong | None:
+    """The URL of a package repository: ``http``, ``https`` or ``file``, perhaps with ``{snapshot}`` in it."""
+    bare = text.replace(SNAPSHOT, "0")
+    if re.fullmatch(r"file:/[A-Za-z0-9._~%/+-]*", bare):
+        return None
+    return url(bare) or (
+        Wrong("url", f"{shown(text)} is not the URL of a repository", f"only {SNAPSHOT} may stand in braces")
+        if re.search(r"""[{}<>"'`$]""", bare)
+        else None
+    )
+
+
 def _url_host(host: str) -> Wrong | None:
     if _numeric(host) is not None or ":" in host:
         return None

@@ -25,11 +25,38 @@ from underway.core.summary import host_state
 ALIKE = 3
 """Groups of one kind up to which each is told; of more the largest is, with the number of the others."""
 
+SOME = 8
+"""Names of hosts in a line on who has spoken."""
+
 NAMED = 3
 """Hosts in trouble for which commands are spelt out; for more, the last line says that they are alike."""
 
 AtWork = tuple[str, str, str, float]
 """Host, step, task (empty: between tasks), since (Unix seconds; 0: not known)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """``unregistered``: hosts that fetch their work, and whose agent has never asked. Strangers, which count nowhere:
+    ``agents`` of hosts that the plan does not have (or that do not fetch their work), and ``records`` of such hosts."""
+
+    unregistered: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """At most a line of each, with some names."""
+        if self.unregistered:
+            yield (
+                f"{words.plural(len(self.unregistered), 'host')} whose agent has never asked, refused when the turn "
+                f"comes: {words.some(self.unregistered, SOME)} ('underway host enrol {self.unregistered[0]}')"
+            )
+        if self.agents:
+            told = words.plural(len(self.agents), "agent")
+            yield f"ignored: {told} of no host of the plan that fetches its work: {words.some(self.agents, SOME)}"
+        if self.records:
+            told = words.plural(len(self.records), "host")
+            yield f"ignored: records of {told} that the plan does not have: {words.some(self.records, SOME)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +66,7 @@ class Extras:
     ``coordinator``: one is alive (None: not known). ``at_work``: the task of each host, from its journal. ``stats`` and
     ``outages`` are those of the ``Ledger``. ``progress``: as the coordinator last computed it; None: computed here, by
     ``policy`` where one is in force that is not the plan's. ``notices``: what tasks told operators so far.
+    ``registered``: who has spoken, and who should not have.
     """
 
     coordinator: bool | None = None
@@ -49,6 +77,7 @@ class Extras:
     progress: Progress | None = None
     policy: Policy | None = None
     notices: Sequence[NoticeRow] = ()
+    registered: Registered = Registered()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,14 +48,15 @@ def summarise(
     version: str = "",
     skews: Mapping[str, tuple[float, float]] | None = None,
     audit: tuple[int, str] | None = None,
+    beside: Sequence[str] = (),
 ) -> Summary:
     """Everything that a report says of a run.
 
     ``events`` are the run's, by sequence; ``lines`` the journal lines by *executing* host, by the coordinator's clock
     after a correction by ``skews`` (``core/clocks.py``); ``outages``, ``gaps`` and
     ``stats`` those of the ``Ledger`` (a probe of the plan without stats is listed as not observed); ``audit`` the
-    sequence number and hash of the audit chain's last entry. ``now`` (Unix seconds) stands in for the end of a run
-    that is not over.
+    sequence number and hash of the audit chain's last entry; ``beside`` what else is told as a warning. ``now`` (Unix
+    seconds) stands in for the end of a run that is not over.
     """
     work = _actions(plan, actions, run.mode)
     steps = history.steps(plan, run.id, actions, lines)
@@ -123,7 +124,7 @@ def summarise(
             *waived,
             *promises.warnings(promised),
             *(clean(event.text, TEXT_LIMIT) for event in events if event.kind in ("replaced", "dropped", "enrolled")),
-            *(clean(text, TEXT_LIMIT) for text in plan.warnings),
+            *(clean(text, TEXT_LIMIT) for text in (*beside, *plan.warnings)),
             *headline.warnings(skews or {}, probes, changed),
         ),
         defaults=tuple(clean(text, TEXT_LIMIT) for text in plan.defaults),

@@ -87,6 +87,7 @@ PLACES: dict[type[Fragment], str] = {
     documents.StepFile: "### Phases and steps",
     documents.ActionFile: "### Phases and steps",
     documents.ReleaseFile: "## releases/*.yaml",
+    documents.RepositoryFile: "## releases/*.yaml",
     documents.CheckFile: "## releases/*.yaml",
 }
 

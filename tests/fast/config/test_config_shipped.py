@@ -32,7 +32,7 @@ def test_a_name_means_a_catalogue_that_is_shipped(tmp_path: Path) -> None:
     inputs = load(written(tmp_path, "openstack"))
     assert inputs.problems == ()
     assert "memcached" in inputs.catalogue.services
-    assert shipped.names() == ["openstack"]
+    assert shipped.names() == ["openstack", "packages"]
 
 
 def test_own_services_stand_beside_it(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_none_overrides_the_other(tmp_path: Path) -> None:
         ("servces, openstack", "'servces' is neither a directory nor a shipped catalogue (did you mean 'services'?)"),
         (
             "x, openstack",
-            "'x' is neither a directory nor a shipped catalogue (catalogues: openstack, releases, services)",
+            "'x' is neither a directory nor a shipped catalogue (catalogues: openstack, packages, releases, services)",
         ),
         ("./openstack", "directory './openstack' does not exist (make it, or name another)"),
     ],
