@@ -199,6 +199,27 @@ def test_an_agent_too_far_ahead_is_refused_with_words_where_it_says_hello(fleet:
     )
 
 
+def test_records_that_are_none_are_told_by_their_key_and_serving_goes_on(fleet: Fleet) -> None:
+    store, _ = mail(fleet)
+    shown = fleet.underway("serve", "--new-token").strip()
+    current, own = "underway/pulled/current", "underway-mail/pulled/hosts/web2"
+    one, two = token(fleet, "web1"), token(fleet, "web2")
+    item = store.get(own)
+    assert item is not None
+    for bad in (b"\xff", b"{}", b'{"s":9,"v":{"run":"r"}}'):
+        store.commit({}, {current: bad, own: bad})
+        status, body, _ = ask(fleet, "GET", "/v1/status", shown)
+        assert (status, json.loads(body)["kind"]) == (503, "record-invalid") and current in json.loads(body)["text"]
+        status, body, _ = ask(fleet, "GET", "/v1/agents/order", two)
+        assert (status, json.loads(body)["kind"]) == (403, "not-trusted") and "was not written by us" in str(body)
+        assert ask(fleet, "GET", "/v1/agents/order", one)[0] in (200, 204)
+    store.commit({}, {current: None, own: item.value})
+    assert ask(fleet, "GET", "/v1/status", shown)[0] == 400
+    assert ask(fleet, "GET", "/v1/agents/order", two)[0] in (200, 204)
+    assert "Traceback" not in fleet.log("serve")
+    store.close()
+
+
 def raw(fleet: Fleet) -> ssl.SSLSocket:
     plain = socket.create_connection(("127.0.0.1", fleet.port), timeout=60)
     return context(fleet).wrap_socket(plain, server_hostname="127.0.0.1")
