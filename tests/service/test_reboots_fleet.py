@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fast.runner.sshd import Sshd, agent
+from support.fleet import Fleet
 from support.machines import REBOOT, Machine, machine, need_machines
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
@@ -36,7 +37,7 @@ def _machines() -> None:
 
 
 class Site:
-    """Two machines with an SSH server each, and the program on this one."""
+    """Two machines with an SSH server each, and the program on this one; the second has its Ansible from here."""
 
     def __init__(self, home: Path, servers: Mapping[str, Sshd], env: Mapping[str, str]) -> None:
         self.home, self.env = home, env
@@ -44,7 +45,7 @@ class Site:
             (home / name).mkdir(parents=True)
         hosts = "".join(
             f"  {name}: {{role: web, address: 127.0.0.1, port: {one.port}, user: {one.user}, python: {sys.executable},"
-            f" directory: {home}/{name}.runner}}\n"
+            f" directory: {home}/{name}.runner{', ansible: coordinator' if name == 'm2' else ''}}}\n"
             for name, one in servers.items()
         )
         (home / "cluster.yaml").write_text(
@@ -88,7 +89,36 @@ def test_hosts_reboot_one_after_another_over_ssh(pair: tuple[Site, dict[str, Mac
     for name in machines:
         ended = [json.loads(raw) for raw in (site.home / f"{name}.runner" / "journal").read_bytes().splitlines()]
         assert [one["text"] for one in ended if one["kind"] == "end" and "text" in one] == ["the machine was rebooted"]
-    nothing = site.underway("roll", "--action", "reboot-where-due", "--role", "web", "--yes", "--plain")
-    assert {name: len(one.boots) for name, one in machines.items()} == {"m1": 2, "m2": 2}, nothing
     wrong = site.underway("roll", "--action", "rebot", "--yes", code=2)
     assert "--action rebot: there is no such action (did you mean 'reboot'?)" in wrong, wrong
+
+
+def test_an_agent_reboots_its_host_and_reports_from_the_other_side(tmp_path: Path) -> None:
+    """And where the power goes in the middle of another step, the step is gone on with after it (F10)."""
+    fleet = Fleet(tmp_path / "fleet", hosts=1)
+    [host] = fleet.hosts
+    with ExitStack() as stack:
+        stack.callback(fleet.close)
+        fleet.make()
+        with (fleet.root / "cluster.yaml").open("a") as file:
+            file.write(f'settings: {{reboot_command: "{REBOOT}", reboot_started: "exit 0"}}\n')
+        fleet.serve()
+        fleet.enrol(host)
+        words = [*fleet.program(host), "run", "--dir", str(fleet.root / "agents" / host)]
+        here = stack.enter_context(machine(tmp_path / "machine", {"agent": words}, away=1.0))
+
+        said = fleet.underway("roll", "--action", "reboot", "--yes", "--plain")
+        assert len(here.boots) == 2, said
+        assert [line["text"] for line in fleet.journal(host) if line["kind"] == "end" and "text" in line] == [
+            "the machine was rebooted"
+        ]
+
+        effects = fleet.root / "machines" / host / "effects"
+        command = f"echo begun >> {effects}; sleep 3; echo ended >> {effects}"
+        roll = fleet.begin("roll", fleet.command("roll", "--command", command, "--idempotent", "--yes", "--plain"))
+        fleet.wait(lambda: fleet.effects(host) == ["begun"])
+        here.lose_power()
+        assert roll.wait(200) == 0, fleet.told()
+        assert fleet.effects(host) == ["begun", "begun", "ended"] and len(here.boots) == 3
+        assert [line["text"] for line in fleet.journal(host) if line["kind"] == "resumed"] == ["declared idempotent"]
+        assert fleet.underway("audit", "verify")

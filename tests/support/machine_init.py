@@ -33,7 +33,7 @@ def main(directory: Path) -> int:
             os.waitpid(-1, os.WNOHANG)
         time.sleep(0.05)
     os.kill(-1, signal.SIGTERM)  # the order of a shutdown: everybody is asked, and ended a little later
-    time.sleep(0.5)
+    time.sleep(0.2)
     return REBOOT
 
 

@@ -46,7 +46,7 @@ class Machine:
     ``boots`` has the id of each boot, ``downs`` when it went down and came back (monotonic; 0 while it is down).
     """
 
-    def __init__(self, directory: Path, programs: Mapping[str, Sequence[str]], away: float = 0.5) -> None:
+    def __init__(self, directory: Path, programs: Mapping[str, Sequence[str]], away: float = 0.1) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "programs.json").write_text(json.dumps({name: list(words) for name, words in programs.items()}))
         self.directory = directory
@@ -142,7 +142,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(directory: Path, programs: Mapping[str, Sequence[str]], away: float = 0.5) -> Iterator[Machine]:
+def machine(directory: Path, programs: Mapping[str, Sequence[str]], away: float = 0.1) -> Iterator[Machine]:
     """A machine that is up; ended at the end."""
     made = Machine(directory, programs, away)
     try:

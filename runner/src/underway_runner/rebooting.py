@@ -32,6 +32,11 @@ def tries(lines: Iterable[Line], begun: Mapping[str, Any]) -> int:
     return sum(1 for line in lines if line["kind"] == "begin" and all(line.get(key) == begun.get(key) for key in same))
 
 
+def took(begun: Mapping[str, Any]) -> float:
+    """Seconds since a line of an earlier boot, by the host's wall clock: no other goes on while the machine is down."""
+    return round(max(0.0, time.time() - float(begun["at"])), 3)  # noqa: TID251
+
+
 def left(begun: Mapping[str, Any], timeout: float) -> float:
     """Seconds that are left of a step's time; of one that was begun in this boot."""
     return float(begun["mono"]) + timeout - disk.uptime()

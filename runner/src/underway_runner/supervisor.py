@@ -196,7 +196,8 @@ class Supervisor:
             elif verdict == "done":
                 rebooted = "the machine was rebooted"
                 said = rebooted if spec.get("reboot") else "interrupted; its check says that it happened"
-                self.journal.append("end", step=step, text=said)
+                took = rebooting.took(history.open[step]) if spec.get("reboot") else None
+                self.journal.append("end", step=step, text=said, duration=took)
             else:
                 self.journal.append("resumed", step=step, text=self._why_again(spec, answer))
         return True
@@ -247,12 +248,12 @@ class Supervisor:
         self.journal.append("leg-end", duration=self._spent())
 
     def _spent(self) -> float:
-        """Seconds that the leg took; across a reboot by the host's wall clock, as no other runs on meanwhile."""
+        """Seconds that the leg took, reboots included."""
         token = self.work.ticket["token"]
         spent = time.monotonic() - self.began
         for line in self.journal.lines:
             if line["kind"] == "accepted" and line.get("token") == token and line.get("boot") != self.journal.boot:
-                spent = max(spent, time.time() - float(line["at"]))  # noqa: TID251
+                spent = max(spent, rebooting.took(line))
         return round(spent, 3)
 
     def _fail(self, step: str, text: str) -> None:
