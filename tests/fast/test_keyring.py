@@ -259,6 +259,7 @@ def test_changes_survive_in_a_file_that_counts_only_where_it_was_signed(place: P
     assert (place / files.FILE).stat().st_mode & 0o777 == 0o600
     said = json.loads((place / files.FILE).read_bytes())
     forged = signed(keyring.with_key(found.standing, key("cyd"), "eve", 1.0), "cyd")
+    bad: Any
     for bad in (
         {**said, "changes": [*said["changes"], base64.b64encode(forged).decode()]},
         {**said, "changes": "x"}, {"first": said["first"]}, {**said, "first": [{}]}, [], 7,
