@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,10 @@ from fast.runner.kit import Kit, effect
 from support.machines import REBOOT, Machine, machine, need_machines
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
+
+nightly = pytest.mark.skipif(
+    os.environ.get("UNDERWAY_REBOOTS") != "all", reason="left to scripts/nightly (UNDERWAY_REBOOTS=all)"
+)
 
 TOLD = {"name": "Reboot", "ansible.builtin.command": REBOOT}
 
@@ -120,6 +125,7 @@ def test_power_that_is_lost_in_a_step_resumes_at_the_step(tmp_path: Path, here: 
     assert log.read_text().split() == ["slow", "slow", "pay"]
 
 
+@nightly
 def test_no_reboot_where_none_is_due(tmp_path: Path, here: Machine) -> None:
     look = {"name": "Look", "ansible.builtin.command": "false", "register": "due", "changed_when": False}
     tasks = [{**look, "failed_when": False}, {**TOLD, "when": "due.rc == 0"}]
@@ -129,6 +135,7 @@ def test_no_reboot_where_none_is_due(tmp_path: Path, here: Machine) -> None:
     assert [kind for kind, *_ in site.told()] == ["begin", "end", "leg-end"] and len(here.boots) == 1
 
 
+@nightly
 def test_a_runner_that_is_killed_before_it_told_the_machine_tells_it_again(tmp_path: Path, here: Machine) -> None:
     """And the boot, not the journal's age, says whether the machine went down."""
     site = Rebooting(tmp_path, [{"id": "web.upgrade.reboot", "reboot": True, "tasks": [TOLD]}])
@@ -151,6 +158,7 @@ def test_a_runner_that_is_killed_before_it_told_the_machine_tells_it_again(tmp_p
     ]
 
 
+@nightly
 def test_a_machine_that_stays_up_fails_the_step(tmp_path: Path, here: Machine) -> None:
     tasks = [{"name": "Say so", "ansible.builtin.command": "true"}]
     site = Rebooting(tmp_path, [{"id": "web.upgrade.reboot", "reboot": True, "timeout": 3.0, "tasks": tasks}])
@@ -159,6 +167,7 @@ def test_a_machine_that_stays_up_fails_the_step(tmp_path: Path, here: Machine) -
     assert site.told()[-1][2] == "the machine is still up 3 s after the step began that was to reboot it"
 
 
+@nightly
 def test_a_machine_that_comes_back_in_the_same_boot_is_not_told_for_ever(tmp_path: Path, here: Machine) -> None:
     """As after 'systemctl soft-reboot': the kernel, and so the boot, is the one that was there."""
     here.same_boot = True
