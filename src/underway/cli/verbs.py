@@ -149,7 +149,7 @@ def replace(context: Context, host: str, rerun: bool, reason: str) -> None:
 @reason_wanted
 @pass_context
 def drop(context: Context, host: str, off: bool, reason: str) -> None:
-    """Go on without HOST, which died for good and gets no successor.
+    """Go on without HOST, which died for good.
 
     It leaves the run, the limits and every count; what it had not finished is waived. It comes back only as a machine
     that is enrolled anew ('underway enrol HOST'), or by 'underway replace HOST'. Keep the old machine off: what still

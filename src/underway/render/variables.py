@@ -32,11 +32,18 @@ _ADDRESS = re.compile(r"[A-Za-z0-9._:%\[\]-]*")
 _USER = re.compile(r"[A-Za-z0-9._@\\-]*")
 
 
+_READ_OTHERWISE = re.compile(
+    r"|~|=|<<|(?i:null|true|false|yes|no|on|off|[-+]?\.(?:inf|nan))|[-+.0-9][-+.:_0-9a-fA-FxXtTzZ \t]*"
+)
+"""Text that YAML 1.1 reads as a number, a date, a truth value or nothing, unless it is in quotes. Under ``!unsafe``
+Ansible 2.19 does so in spite of quotes (``"2.10"`` becomes 2.1). None of it can be a template: it needs no mark."""
+
+
 def data(value: Any) -> Any:
-    """Data of the operator's files, every string marked as such."""
+    """Data of the operator's files, every string marked as such, but where the mark would make it another value."""
     match value:
         case str():
-            return Tagged("!unsafe", value)
+            return value if _READ_OTHERWISE.fullmatch(value) else Tagged("!unsafe", value)
         case Mapping():
             return _marked(value) or {key: data(item) for key, item in value.items()}
         case list() | tuple():
