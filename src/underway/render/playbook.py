@@ -24,7 +24,7 @@ SOAK = "underway_soak"
 """Seconds of the pause after a batch. Only site.yml of the exported tree sets it; a run watches each host itself."""
 
 AWAITS_BOOT = "underway_awaits_boot"
-"""Whether a step that reboots waits for the host. Only site.yml of the exported tree sets it; in a run the boot tells."""
+"""Whether a step that reboots waits for the host. Only site.yml of the exported tree sets it; in a run boots tell."""
 
 
 def playbook(plan: Plan, pass_: Pass, leg: Leg) -> bytes:
