@@ -137,7 +137,7 @@ class Faults:
             raise NotDone("no libfaketime (scripts/setup --debian)")
         seconds = HOUR if fault.pick % 2 else -HOUR
         if fault.pick % 4 < 2:
-            name = HOSTS[fault.pick % len(HOSTS)]
+            name = HOSTS[fault.pick // 4 % 2]  # of those whose turn comes before it is undone
             self._restart_with(name, seconds)
         else:
             name = COORDINATORS[fault.pick % len(COORDINATORS)]

@@ -46,7 +46,7 @@ class Schedule:
 
 _LASTS = {
     "leader killed": (1.0, 4.0), "minority parted": (2.0, 6.0), "majority lost": (2.0, 6.0), "client cut": (2.0, 8.0),
-    "all servers restarted": (0.0, 0.0), "disk full": (2.0, 5.0), "clock an hour off": (6.0, 10.0),
+    "all servers restarted": (0.0, 0.0), "disk full": (2.0, 5.0), "clock an hour off": (10.0, 14.0),
     "coordinator stopped": (16.5, 19.0), "host stopped": (32.0, 36.0), "store forged": (0.0, 0.0),
     "operator's words": (2.0, 6.0), "step fails": (2.0, 4.0),
 }  # fmt: skip
