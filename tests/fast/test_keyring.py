@@ -278,8 +278,10 @@ def test_the_own_key_that_was_trusted_last_signs_and_a_revoked_one_says_so(place
     signer = files.counting(place, begun, "plan").signer()
     more = begun.extended([trustchain.sign_change(keyring.with_key(begun.standing, new, "ada", 1.0), [signer])])
     assert files.counting(place, more, "ticket").key.public == new.public
-    ring = files.LiveRing(place, lambda: more)
-    assert trust.verify(ring.sign("text/x", b"1"), "text/x", [ring.tickets()[-1]]) == b"1"
+    looks = [begun, more]
+    ring = files.LiveRing(place, lambda: looks.pop(0))
+    assert trust.verify(ring.sign("text/x", b"0"), "text/x", [ring.tickets()[0]]) == b"0"
+    assert trust.verify(ring.sign("text/x", b"1"), "text/x", [ring.tickets()[-1]]) == b"1", "it signed by an older look"
     gone = keyring.without(more.standing, first.key, "stolen", "ada", 1.8e9)
     (place / "ticket-new.key").unlink()
     less = more.extended([trustchain.sign_change(gone, [signer])])

@@ -123,7 +123,12 @@ class LiveRing:
         return self._chain
 
     def sign(self, kind: str, payload: bytes) -> bytes:
-        """An envelope signed with this machine's ticket key. Raises NotTrusted where none of them counts any more."""
+        """An envelope signed with this machine's ticket key. Raises NotTrusted where none of them counts any more.
+
+        Looks again each time: a ticket signed with what counted five seconds ago is refused by a host that knows
+        better, and its run would halt.
+        """
+        self.forget()
         return trust.sign(counting(self._directory, self.chain, "ticket").signer(), kind, payload)
 
     def tickets(self) -> Sequence[trust.PublicKey]:
