@@ -28,7 +28,7 @@ from underway.core.model.state import FINISHED, ActionRecord, HostRecord
 from underway.core.rules import Decider
 from underway.engine.clock import Clock
 from underway.engine.leadership import Leadership
-from underway.engine.measure import Measure, Measurement, health_changes
+from underway.engine.measure import Measure, Measurement, health_changes, outage_news
 from underway.engine.mirror import Mirror
 from underway.engine.orders import OrderBook
 from underway.engine.outcomes import Outcome, Patience, outcomes
@@ -243,11 +243,7 @@ class Coordinator:
         change = Change(run=self._run, events=(*notes.values(), *events), actions=actions)
         for action, record in done:
             change = self._with_records_of_done(snapshot, change, action, record)
-        try:
-            self._commit(change, snapshot)
-        except Superseded:
-            raise
-        except Conflict:
+        if not self._try_commit(change, snapshot):
             return list(reports), True
         for action in notes:
             self._silences.told(action)
@@ -263,12 +259,7 @@ class Coordinator:
         change = went_back(snapshot, token, host, lambda text, who: self._event("run-paused", text, host=who))
         if change is None:
             return False
-        try:
-            self._commit(change, snapshot)
-        except Superseded:
-            raise
-        except Conflict:
-            return True
+        self._try_commit(change, snapshot)  # where somebody wrote first, the next look tells
         return True
 
     def _follow_policy(self, snapshot: Seen) -> None:
@@ -287,7 +278,7 @@ class Coordinator:
                 kind: EventKind = "healthy" if health.healthy else "unhealthy"
                 if before is not None or not health.healthy:
                     events.append(self._event(kind, f"{host}: {health.detail}", host=host))
-        events.extend(self._outage_events(measured))
+        events.extend(self._event(kind, text, host=host) for kind, text, host in outage_news(measured))
         budgeted = {name: measured.outage.get(name, 0.0) for name in self._policy.outage_budget}
         grown = {name: value for name, value in budgeted.items() if value > snapshot.outage.get(name, 0.0) + 0.05}
         if not changes and not events and not grown:
@@ -300,32 +291,8 @@ class Coordinator:
             health=changes,
             outage={**snapshot.outage, **grown} if grown else None,
         )
-        try:
-            self._commit(change, snapshot)
-        except Superseded:
-            raise
-        except Conflict:
-            return True
+        self._try_commit(change, snapshot)  # where somebody wrote first, the next look tells
         return True
-
-    def _outage_events(self, measured: Measurement) -> list[Event]:
-        """One event a probe and look: behind a balancer a broken back-end makes an outage of every third request."""
-        events = []
-        for name in dict.fromkeys(outage.probe for outage in (*measured.began, *measured.ended)):
-            began = [outage for outage in measured.began if outage.probe == name]
-            ended = [outage for outage in measured.ended if outage.probe == name]
-            host = (began or ended)[0].host
-            if began and len(began) == len(ended):
-                last = max(outage.end - outage.start for outage in ended)
-                many = "an outage" if len(ended) == 1 else f"{len(ended)} outages"
-                text = f"{name}: {many} of at most {last:.1f} s: {_errors(ended[0])}"
-                events.append(self._event("outage-ended", text, host=host))
-            elif len(began) > len(ended):
-                events.append(self._event("outage-began", f"{name}: {_errors(began[-1])}", host=host))
-            else:
-                text = f"{name}: after {ended[0].end - ended[0].start:.1f} s"
-                events.append(self._event("outage-ended", text, host=host))
-        return events
 
     def _commit_verdicts(self, snapshot: Seen, verdicts: Sequence[Verdict]) -> bool:
         """All in one transaction: each stands for itself, and a conflict drops them all until the next look.
@@ -468,6 +435,16 @@ class Coordinator:
 
     # --- helpers -----------------------------------------------------------------------------------------------
 
+    def _try_commit(self, change: Change, snapshot: Seen) -> bool:
+        """Whether it was written; if not, somebody wrote first. Raises Superseded, StoreError."""
+        try:
+            self._commit(change, snapshot)
+        except Superseded:
+            raise
+        except Conflict:
+            return False
+        return True
+
     def _commit(self, change: Change, snapshot: Seen) -> None:
         self._repository.commit(change, snapshot, self._leadership.fence if self._leadership is not None else None)
         self._events.extend(change.events)
@@ -486,7 +463,3 @@ class Coordinator:
             text=text,
             token=token,
         )
-
-
-def _errors(outage: Outage) -> str:
-    return ", ".join(f"{error} ({count})" for error, count in sorted(outage.errors.items())) or "bad answers"

@@ -6,10 +6,11 @@ starts again reads the samples from the first line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from underway.core.model.event import EventKind
 from underway.core.model.sample import Outage
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import ActionRecord, Health
@@ -82,3 +83,26 @@ def health_changes(snapshot: Snapshot, measured: Measurement) -> dict[str, Healt
                 healthy=answer.healthy, since=answer.since, checked=answer.checked, detail=answer.detail, flaps=flaps
             )
     return changes
+
+
+def outage_news(measured: Measurement) -> Iterator[tuple[EventKind, str, str]]:
+    """(kind, text, host) of the outages that began and ended.
+
+    One a probe and look: behind a balancer a broken back-end makes an outage of every third request.
+    """
+    for name in dict.fromkeys(outage.probe for outage in (*measured.began, *measured.ended)):
+        began = [outage for outage in measured.began if outage.probe == name]
+        ended = [outage for outage in measured.ended if outage.probe == name]
+        host = (began or ended)[0].host
+        if began and len(began) == len(ended):
+            last = max(outage.end - outage.start for outage in ended)
+            many = "an outage" if len(ended) == 1 else f"{len(ended)} outages"
+            yield "outage-ended", f"{name}: {many} of at most {last:.1f} s: {_errors(ended[0])}", host
+        elif len(began) > len(ended):
+            yield "outage-began", f"{name}: {_errors(began[-1])}", host
+        else:
+            yield "outage-ended", f"{name}: after {ended[0].end - ended[0].start:.1f} s", host
+
+
+def _errors(outage: Outage) -> str:
+    return ", ".join(f"{error} ({count})" for error, count in sorted(outage.errors.items())) or "bad answers"
