@@ -8,34 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from support.fleet_main import NOT_RUN
 from support.fleet_schedule import KINDS, STORES, schedule
+from support.scenes import play
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
-TESTS = Path(__file__).parents[1]
 SEEDS = int(os.environ.get("UNDERWAY_FLEET_SEEDS", "2"))
 
 
 def test_no_promise_is_broken(record_property: Callable[[str, object], None]) -> None:
     words = ["--seeds", str(SEEDS), "--jobs", "2", *(["--write"] if len(KINDS) * len(STORES) <= SEEDS else [])]
-    command = [sys.executable, "-m", "support.fleet_main", *words]
-    child = subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        output, errors = child.communicate()
-    finally:
-        child.terminate()  # it ends all that it started
-        child.wait()
-    if child.returncode == NOT_RUN:
-        pytest.skip(output.strip())
-    assert child.returncode == 0, f"{output}\n{errors[-20000:]}"
+    output = play("support.fleet_main", *words)
     said = json.loads(output.splitlines()[-1])
     record_property("figures", f"fleets: {output.splitlines()[-1]}")
     assert said["seeds"] == SEEDS and said["violations"] == said["lost steps"] == said["repeated steps"] == 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,13 +17,12 @@ from typing import Any
 import pytest
 
 from fast.runner.kit import Kit, effect
-from support.kill_main import NOT_RUN
+from support.scenes import play
 from underway.checks.spawn import ProberProcess
 from underway.core.model.cluster import Probe
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
-TESTS = Path(__file__).parents[1]
 POINTS = {"hosts": 250, "coordinator-calls": 80, "runner-calls": 130}
 SEED = os.environ.get("UNDERWAY_SEED", "20261121")
 
@@ -33,16 +30,7 @@ SEED = os.environ.get("UNDERWAY_SEED", "20261121")
 def scene(name: str, directory: Path, record_property: Callable[[str, object], None]) -> dict[str, Any]:
     """Run a scene; its counts. Fails with what is wrong."""
     points = os.environ.get("UNDERWAY_KILL_POINTS", str(POINTS[name]))
-    command = [sys.executable, "-m", "support.kill_main", name, str(directory), "--points", points, "--seed", SEED]
-    child = subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        output, errors = child.communicate()
-    finally:
-        child.terminate()  # it ends all that it started
-        child.wait()
-    if child.returncode == NOT_RUN:
-        pytest.skip(output.strip())
-    assert child.returncode == 0, f"seed {SEED}, {points} points:\n{output}\n{errors}"
+    output = play("support.kill_main", name, str(directory), "--points", points, "--seed", SEED)
     record_property("figures", f"{name}, seed {SEED}: {output.strip()}")
     said: dict[str, Any] = json.loads(output.splitlines()[0])
     return said

@@ -25,8 +25,8 @@ from support.fleet_run import ENDED, Ended, Result, Run, figures
 from support.fleet_schedule import KINDS, STORES, Schedule, schedule
 from support.fleet_watch import Watch
 from support.fleet_world import fleet_world
+from support.scenes import NOT_RUN
 
-NOT_RUN = 77
 BATCH = 10
 """Seeds that one world serves: making it costs as much as two of them, and its servers' disks are small."""
 

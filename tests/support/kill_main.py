@@ -19,8 +19,8 @@ from typing import Any
 from support import kill_calls, killing
 from support.kill_judge import judge
 from support.kill_world import Web, World
+from support.scenes import NOT_RUN
 
-NOT_RUN = 77
 ALL = {"hosts": 100_000, "coordinator-calls": 1500, "runner-calls": 1500}
 
 

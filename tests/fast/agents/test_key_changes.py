@@ -30,7 +30,9 @@ def site() -> Site:
 
 
 def executor(site: Site, links: tuple[bytes, ...]) -> PullExecutor:
-    sign = lambda kind, data: trust.sign(site.signer, kind, data)  # noqa: E731
+    def sign(kind: str, data: bytes) -> bytes:
+        return trust.sign(site.signer, kind, data)
+
     return PullExecutor(site.mail, CLUSTER, site.enrolments.verify, sign, site.clock, lambda: links)
 
 
