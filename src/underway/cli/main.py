@@ -20,6 +20,7 @@ COMMANDS = {
     "validate": "setup:validate",
     "schema": "setup:schema",
     "completion": "setup:completion",
+    "import": "importing:import_files",
     "enrol": "hosts:enrol",
     "plan": "planning:plan",
     "simulate": "planning:simulate",

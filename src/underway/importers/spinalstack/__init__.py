@@ -1,0 +1,1 @@
+"""Spinal Stack: ``infra.yaml``, ``upgrade.yaml``, snippets and variables (SEMANTICS.md part A)."""
