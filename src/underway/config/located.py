@@ -115,7 +115,8 @@ class _PureEvents(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
         yaml.parser.Parser.__init__(self)
 
 
-def _events(text: str, pure: bool) -> _Events:
+def events(text: str, pure: bool = False) -> _Events:
+    """What the YAML parser says of ``text``, one event after another; ``pure``: PyYAML's own parser."""
     if pure or not yaml.__with_libyaml__:
         return _PureEvents(text)
     return cast(_Events, yaml.CSafeLoader(text))
@@ -139,7 +140,7 @@ class _Composer:
         self.inside: Marks | None = None  # marks of the inside of the value that was read last
         self.long_quote: tuple[int, int] | None = None  # first and last line of the last quote of several lines
         try:
-            self.next = _events(text, pure).get_event
+            self.next = events(text, pure).get_event
         except yaml.YAMLError as error:  # the pure reader looks at the first characters at once
             self.syntax(error)
 
@@ -357,7 +358,7 @@ def parse(data: bytes, path: str, *, pure: bool = False, root: str = "") -> Docu
     A byte order mark and CRLF are accepted. ``pure`` uses PyYAML's own parser in place of libyaml's. Raises
     ``FileProblems`` with every mistake found up to where the reading had to stop.
     """
-    text = _text(data, path)
+    text = decoded(data, path)
     composer = _Composer(path, text, pure)
     value: Any = None
     mark: Mark | None = None
@@ -379,7 +380,8 @@ def parse(data: bytes, path: str, *, pure: bool = False, root: str = "") -> Docu
     return Document(path, value, mark[2] or {}, composer.problems)
 
 
-def _text(data: bytes, path: str) -> str:
+def decoded(data: bytes, path: str) -> str:
+    """The text of a file in UTF-8, without a byte order mark. Raises ``FileProblems`` with the place of what is not text."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         text = data.decode("utf-8")
