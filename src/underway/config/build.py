@@ -41,6 +41,7 @@ def build_service(written: ServiceFile) -> Service:
         after=tuple(written.after),
         balancer=written.balancer,
         quorum=written.quorum,
+        duplicates=written.duplicates,
         phases={phase: _phase(written.service, phase, spec) for phase, spec in written.phases.items()},
         handlers=tuple(written.handlers),
         probes={name: probe.model_dump(exclude_unset=True) for name, probe in written.probes.items()},
@@ -68,11 +69,14 @@ def _steps(service: str, phase: Phase, part: str, written: Sequence[StepFile]) -
             service=service,
             phase=phase,
             tasks=tuple(step.tasks),
-            idempotent=step.idempotent or step.read_only,
+            idempotent=step.idempotent or step.read_only or step.gathers,
             read_only=step.read_only,
             check=step.check,
             timeout=step.timeout,
             reboot=step.reboot,
+            number=step.number,
+            gathers=step.gathers,
+            batch=step.batch,
         )
         for step in written
     )
@@ -192,6 +196,8 @@ def build_cluster(written: ClusterFile, base: Path, named: Mapping[str, Probe]) 
         name=written.cluster,
         release=written.release,
         delivery=written.delivery,
+        strategy=written.strategy,
+        numbers=tuple(sorted(set(written.numbers))),
         roles={name: _role(name, role) for name, role in written.roles.items()},
         hosts={name: build_host(name, host, base) for name, host in written.hosts.items()},
         groups={
@@ -211,6 +217,7 @@ def _role(name: str, written: RoleFile) -> Role:
         limit=written.limit,
         after=tuple(written.after),
         canary=tuple(written.canary),
+        operator_driven=written.operator_driven,
         vars=written.vars,
     )
 

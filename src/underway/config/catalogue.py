@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from underway.config import names
 from underway.config.crosscheck import Known, Loc, duplicates, unknown
 from underway.config.documents import ReleaseFile, ServiceFile, StepFile
+from underway.config.gathering import check_gathering
 from underway.config.graph import cycles
 from underway.config.located import Document
 from underway.config.secrets import variables
@@ -80,7 +81,8 @@ def _steps(
                 line = doc.place((*at, "steps", first, "step"))[0]
                 message = f"step {shown(step.step)} stands twice in this phase: here and at line {line}"
                 yield doc.problem((*where, "step"), "duplicate-step", message, "rename one")
-        if not (step.idempotent or step.read_only or step.reboot) and step.check is None:
+        yield from check_gathering(doc, where, step)
+        if not (step.idempotent or step.read_only or step.reboot or step.gathers) and step.check is None:
             message = f"step {shown(step.step)} says nothing about running twice: interrupted, it waits for an operator"
             hint = "add 'idempotent: true' if it may run again, or a 'check' that tells whether it happened"
             yield doc.problem((*where, "step"), "not-idempotent", message, hint, severity="warning")

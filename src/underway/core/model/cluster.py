@@ -13,7 +13,8 @@ class Role(Value, frozen=True, kw_only=True):
 
     ``limit``: hosts of this role that may be unavailable at once; ``None`` means that no limit was
     stated (then 1, shown as such), a limit of 0 means held. ``after``: roles whose hosts must all have
-    finished first. ``canary``: hosts that go before the others of the role.
+    finished first. ``canary``: hosts that go before the others of the role. ``operator_driven``: operators upgrade its
+    hosts themselves, so the plan has no passes for them (B12).
     """
 
     name: str
@@ -21,6 +22,7 @@ class Role(Value, frozen=True, kw_only=True):
     limit: Limit | None = None
     after: tuple[str, ...] = ()
     canary: tuple[str, ...] = ()
+    operator_driven: bool = False
     vars: dict[str, Any] = {}
 
 
@@ -120,11 +122,18 @@ class Probe(Value, frozen=True, kw_only=True):
 
 
 class Cluster(Value, frozen=True, kw_only=True):
-    """What is upgraded as one."""
+    """What is upgraded as one.
+
+    ``strategy``: ``rolling`` takes hosts through all their steps under limits; ``lockstep`` lets no host begin a step's
+    number before all hosts have finished the numbers before it (B4). ``numbers``: those of steps that are run; empty:
+    all.
+    """
 
     name: str
     release: str
     delivery: Literal["package", "venv", "image", "command"] = "venv"
+    strategy: Literal["rolling", "lockstep"] = "rolling"
+    numbers: tuple[int, ...] = ()
     roles: dict[str, Role]
     hosts: dict[str, Host]
     groups: dict[str, Group] = {}

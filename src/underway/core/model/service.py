@@ -33,6 +33,11 @@ class Step(Value, frozen=True, kw_only=True):
     ``timeout`` is seconds. ``again``: exit codes (of the step's last task) are not known here: a step of
     the ``migrate`` phase repeats itself with Ansible's own ``until``. ``reboot``: its tasks make the machine reboot
     (unless none of them changes anything); it is done once the host is in another boot than it was begun in (F9).
+
+    ``number`` orders steps inside a host's upgrade over the services of its role (A4, B4): within a phase steps without
+    one come first, then the numbers in order, each in the order of services. ``gathers``: it changes nothing and only
+    leaves results for later tasks, so it runs each time its pass begins or goes on (B6, B15); without a number it is in
+    every pass of a lockstep upgrade. ``batch``: in lockstep, under the role's limit and not on all hosts at once (B5).
     """
 
     id: str
@@ -45,6 +50,9 @@ class Step(Value, frozen=True, kw_only=True):
     check: Task | None = None
     timeout: float = 3600.0
     reboot: bool = False
+    number: int | None = None
+    gathers: bool = False
+    batch: bool = False
 
     @property
     def settles_itself(self) -> bool:
@@ -81,7 +89,8 @@ class Service(Value, frozen=True, kw_only=True):
     those of its own role included, before this one is upgraded anywhere. ``plane``: which stage it belongs to.
     ``balancer``: the name its back-ends have at the load balancer (for attribution and documentation).
     ``quorum``: the service stops serving when half of its hosts are down: limits are checked against it.
-    ``vars``: defaults for its tasks, under cluster settings, role and host values.
+    ``vars``: defaults for its tasks, under cluster settings, role and host values. ``duplicates``: ``once`` if a task
+    that another such service of the role has in the same phase and number runs once, where it stands first (B8).
     """
 
     name: str
@@ -90,6 +99,7 @@ class Service(Value, frozen=True, kw_only=True):
     after: tuple[str, ...] = ()
     balancer: str = ""
     quorum: bool = False
+    duplicates: Literal["run", "once"] = "run"
     phases: dict[str, PhaseSpec] = {}
     handlers: tuple[Task, ...] = ()
     probes: dict[str, Any] = {}
