@@ -87,6 +87,7 @@ Version = Annotated[str, _fits(names.version), WithJsonSchema(_VERSION_PATTERN)]
 Vars = Annotated[dict[str, Any], WithJsonSchema(_VARS_SCHEMA)]
 Task = Annotated[dict[str, Any], WithJsonSchema(_TASK_SCHEMA)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+StepNumber = Annotated[int, Field(ge=0, le=999)]
 
 
 class RoleFile(Fragment):
@@ -100,6 +101,11 @@ class RoleFile(Fragment):
     )
     after: list[str] = Field(default=[], description="Roles whose hosts must all have finished first.")
     canary: list[str] = Field(default=[], description="Hosts of this role that go first, alone.")
+    operator_driven: bool = Field(
+        default=False,
+        description="Operators upgrade these hosts themselves, after the others: the plan shows the role's steps, and "
+        "has no passes for it.",
+    )
     vars: Vars = Field(default={}, description="Variables for the tasks on hosts of this role.")
 
 
@@ -180,6 +186,14 @@ class ClusterFile(Fragment):
     delivery: Literal["package", "venv", "image", "command"] = Field(
         default="venv", description="How a host gets new bits."
     )
+    strategy: Literal["rolling", "lockstep"] = Field(
+        default="rolling",
+        description="rolling: a host goes through all its steps, under limits. lockstep: no host begins a step's "
+        "number before all hosts have finished the numbers before it.",
+    )
+    numbers: list[StepNumber] = Field(
+        default=[], description="Numbers of steps that are run; steps with others are never selected. Absent: all."
+    )
     catalogue: list[str] = Field(
         default=["services"],
         min_length=1,
@@ -206,6 +220,19 @@ class StepFile(Fragment):
     """A named piece of a phase: what the host's journal knows."""
 
     step: Annotated[str, _sentence("step name")] = Field(description="Name of the step, unique in its phase.")
+    number: StepNumber | None = Field(
+        default=None,
+        description="Orders steps inside a host's upgrade, over all services of its role. Steps without come first.",
+    )
+    gathers: bool = Field(
+        default=False,
+        description="It only gathers what later tasks use (registered results, facts), changes nothing, and runs "
+        "again each time its pass begins or goes on. Without a number: in every pass of a lockstep upgrade.",
+    )
+    batch: bool = Field(
+        default=False,
+        description="With 'strategy: lockstep': hosts do it under their role's limit, not all at once.",
+    )
     idempotent: bool = Field(default=False, description="It may run again after an interruption.")
     read_only: bool = Field(
         default=False, description="It only looks: it may run again, and begins nothing that bars the way back."
@@ -308,6 +335,11 @@ class RepositoryFile(Fragment):
     )
     components: list[Annotated[str, _fits(lambda text: names.sentence(text, "component", 128))]] = Field(
         default=[], description="Components of the suite, such as main."
+    )
+    duplicates: Literal["run", "once"] = Field(
+        default="run",
+        description="once: a task that another such service of the role has, too, in steps of the same phase and "
+        "number, runs once, where it stands first.",
     )
     key: str = Field(
         default="", pattern=r"^(/[A-Za-z0-9._/+-]+)?$", description="Keyring on the hosts that signs it, a path."
