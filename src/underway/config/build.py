@@ -64,7 +64,7 @@ def _phase(service: str, phase: Phase, written: PhaseFile) -> PhaseSpec:
 def _steps(service: str, phase: Phase, part: str, written: Sequence[StepFile]) -> tuple[Step, ...]:
     return tuple(
         Step(
-            id=f"{service}.{part}.{slug(step.step)}",
+            id=f"{service}.{part}.{slug(step.step)}{'' if at is None or at == step.number else f'.{at}'}",
             name=step.step,
             service=service,
             phase=phase,
@@ -74,11 +74,12 @@ def _steps(service: str, phase: Phase, part: str, written: Sequence[StepFile]) -
             check=step.check,
             timeout=step.timeout,
             reboot=step.reboot,
-            number=step.number,
+            number=at,
             gathers=step.gathers,
             batch=step.batch,
         )
         for step in written
+        for at in (sorted(set(step.numbers)) or (step.number,))
     )
 
 

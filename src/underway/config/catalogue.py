@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from underway.config import names
 from underway.config.crosscheck import Known, Loc, duplicates, unknown
 from underway.config.documents import ReleaseFile, ServiceFile, StepFile
-from underway.config.gathering import check_gathering
+from underway.config.gathering import check_gathering, check_numbers
 from underway.config.graph import cycles
 from underway.config.located import Document
 from underway.config.secrets import variables
@@ -81,6 +81,7 @@ def _steps(
                 line = doc.place((*at, "steps", first, "step"))[0]
                 message = f"step {shown(step.step)} stands twice in this phase: here and at line {line}"
                 yield doc.problem((*where, "step"), "duplicate-step", message, "rename one")
+        yield from check_numbers(doc, where, step)
         yield from check_gathering(doc, where, step)
         if not (step.idempotent or step.read_only or step.reboot or step.gathers) and step.check is None:
             message = f"step {shown(step.step)} says nothing about running twice: interrupted, it waits for an operator"

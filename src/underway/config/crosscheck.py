@@ -58,7 +58,7 @@ def known_of(value: Mapping[str, Any]) -> Known:
     return known
 
 
-def duplicates(doc: Document, loc: Loc, listed: Sequence[str]) -> Iterator[Problem]:
+def duplicates(doc: Document, loc: Loc, listed: Sequence[str | int]) -> Iterator[Problem]:
     """Entries of a list that stand in it twice."""
     seen: dict[str, int] = {}
     for index, one in enumerate(listed):
@@ -86,6 +86,7 @@ def check_cluster(doc: Document, cluster: ClusterFile, known: Known) -> Iterator
     yield from _policy(doc, cluster, known)
     yield from variables(doc, ("settings",), cluster.settings)
     yield from duplicates(doc, ("catalogue",), cluster.catalogue)
+    yield from duplicates(doc, ("numbers",), cluster.numbers)
 
 
 def _presence(doc: Document, cluster: ClusterFile, known: Known) -> Iterator[Problem]:

@@ -227,7 +227,10 @@ class StepFile(Fragment):
     gathers: bool = Field(
         default=False,
         description="It only gathers what later tasks use (registered results, facts), changes nothing, and runs "
-        "again each time its pass begins or goes on. Without a number: in every pass of a lockstep upgrade.",
+        "again each time its pass begins or goes on. Without a number: in every pass that its role has in lockstep.",
+    )
+    numbers: list[StepNumber] = Field(
+        default=[], description="In place of 'number': it is a step of its own at each of these."
     )
     batch: bool = Field(
         default=False,
@@ -336,13 +339,13 @@ class RepositoryFile(Fragment):
     components: list[Annotated[str, _fits(lambda text: names.sentence(text, "component", 128))]] = Field(
         default=[], description="Components of the suite, such as main."
     )
+    key: str = Field(
+        default="", pattern=r"^(/[A-Za-z0-9._/+-]+)?$", description="Keyring on the hosts that signs it, a path."
     duplicates: Literal["run", "once"] = Field(
         default="run",
         description="once: a task that another such service of the role has, too, in steps of the same phase and "
         "number, runs once, where it stands first.",
     )
-    key: str = Field(
-        default="", pattern=r"^(/[A-Za-z0-9._/+-]+)?$", description="Keyring on the hosts that signs it, a path."
     )
     unsigned: bool = Field(
         default=False, description="Believe it though nothing signs it: only where nobody else can write."

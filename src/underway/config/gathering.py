@@ -1,10 +1,11 @@
-"""Steps that only gather what later tasks use: they run again each time, so they must change nothing."""
+"""When steps run: their numbers; and steps that only gather, which run each time and so must change nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from underway.config.crosscheck import duplicates
 from underway.config.documents import StepFile
 from underway.config.located import Document
 from underway.config.tasks import BLOCKS
@@ -23,6 +24,14 @@ CHANGING = frozenset(
     }
 )  # fmt: skip
 """Modules whose purpose is a change, by their last name."""
+
+
+def check_numbers(doc: Document, where: Loc, step: StepFile) -> Iterator[Problem]:
+    """What is wrong with the numbers of a step."""
+    if step.numbers and step.number is not None:
+        message = f"step {shown(step.step)} has 'number' and 'numbers'"
+        yield doc.problem((*where, "numbers"), "numbers", message, "keep one of them", of="key")
+    yield from duplicates(doc, (*where, "numbers"), step.numbers)
 
 
 def check_gathering(doc: Document, where: Loc, step: StepFile) -> Iterator[Problem]:

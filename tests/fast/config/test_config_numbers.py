@@ -10,7 +10,7 @@ from fast.config.workspace import Workspace
 
 
 def test_the_model(files: Workspace) -> None:
-    files.cluster("roles:\n", "strategy: lockstep\nnumbers: [3, 1, 1]\nroles:\n")
+    files.cluster("roles:\n", "strategy: lockstep\nnumbers: [3, 1]\nroles:\n")
     files.cluster("    limit: 25%\n", "    limit: 25%\n    operator_driven: true\n")
     files.api("needs: [db]\n", "needs: [db]\nduplicates: once\n")
     files.api(
@@ -20,7 +20,7 @@ def test_the_model(files: Workspace) -> None:
     files.write(
         "services/db.yaml",
         "service: db\ngate: {ansible.builtin.wait_for: {port: 3306}}\nphases:\n  upgrade:\n"
-        "    - {step: Look, gathers: true, tasks: [{ansible.builtin.command: id, register: me}]}\n",
+        "    - {step: Look, gathers: true, numbers: [3, 1], tasks: [{ansible.builtin.command: id, register: me}]}\n",
     )
     inputs = files.load()
     assert inputs.problems == ()  # a step that gathers is not asked about running twice
@@ -45,6 +45,11 @@ def test_defaults(files: Workspace) -> None:
         ("idempotent: true", "number: -1", "services/api.yaml:11:15: phases.upgrade[0].number: -1 is out of bounds; expected at least 0"),
         ("idempotent: true", "number: step1", "services/api.yaml:11:15: phases.upgrade[0].number: expected a whole number, found 'step1'"),
         (
+        (
+            "idempotent: true",
+            "number: 1\n      numbers: [1, 2]",
+            "services/api.yaml:12:7: phases.upgrade[0].numbers: step 'Install' has 'number' and 'numbers' (keep one of them)",
+        ),
             "idempotent: true\n      tasks",
             "gathers: true\n      tasks",
             "services/api.yaml:14:11: phases.upgrade[0].tasks[0].'ansible.builtin.package': step 'Install' only gathers, and 'ansible.builtin.package' makes changes (put the task into a step without 'gathers')",
