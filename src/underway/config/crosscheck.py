@@ -60,7 +60,7 @@ def known_of(value: Mapping[str, Any]) -> Known:
 
 def duplicates(doc: Document, loc: Loc, listed: Sequence[str | int]) -> Iterator[Problem]:
     """Entries of a list that stand in it twice."""
-    seen: dict[str, int] = {}
+    seen: dict[str | int, int] = {}
     for index, one in enumerate(listed):
         if one in seen:
             first = doc.place((*loc, seen[one]))[0]

@@ -35,7 +35,7 @@ def check_numbers(doc: Document, where: Loc, step: StepFile) -> Iterator[Problem
 
 
 def check_gathering(doc: Document, where: Loc, step: StepFile) -> Iterator[Problem]:
-    """What is wrong with a step that says ``gathers``; what a command does cannot be seen, that is its author's word."""
+    """What is wrong with a step that says ``gathers``; what a command does is its author's word."""
     if not step.gathers:
         return
     told = f"step {shown(step.step)} only gathers"

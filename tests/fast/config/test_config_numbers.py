@@ -28,9 +28,10 @@ def test_the_model(files: Workspace) -> None:
     assert [name for name, role in inputs.cluster.roles.items() if role.operator_driven] == ["compute"]
     api, db = inputs.catalogue.services["api"], inputs.catalogue.services["db"]
     assert (api.duplicates, db.duplicates) == ("once", "run")
-    [install], [look] = api.phases["upgrade"].steps, db.phases["upgrade"].steps
+    [install], looks = api.phases["upgrade"].steps, db.phases["upgrade"].steps
     assert (install.number, install.batch, install.gathers) == (3, True, False)
-    assert (look.number, look.gathers, look.idempotent) == (None, True, True)
+    assert [(look.id, look.number) for look in looks] == [("db.upgrade.look.1", 1), ("db.upgrade.look.3", 3)]
+    assert all(look.gathers and look.idempotent for look in looks)
 
 
 def test_defaults(files: Workspace) -> None:
@@ -45,11 +46,11 @@ def test_defaults(files: Workspace) -> None:
         ("idempotent: true", "number: -1", "services/api.yaml:11:15: phases.upgrade[0].number: -1 is out of bounds; expected at least 0"),
         ("idempotent: true", "number: step1", "services/api.yaml:11:15: phases.upgrade[0].number: expected a whole number, found 'step1'"),
         (
-        (
             "idempotent: true",
             "number: 1\n      numbers: [1, 2]",
             "services/api.yaml:12:7: phases.upgrade[0].numbers: step 'Install' has 'number' and 'numbers' (keep one of them)",
         ),
+        (
             "idempotent: true\n      tasks",
             "gathers: true\n      tasks",
             "services/api.yaml:14:11: phases.upgrade[0].tasks[0].'ansible.builtin.package': step 'Install' only gathers, and 'ansible.builtin.package' makes changes (put the task into a step without 'gathers')",
