@@ -1,7 +1,7 @@
 """What ansible-core has of its own: module names that stand without a collection in older files. Pure data.
 
-Source: the index of ``ansible.builtin``, ansible-core 2.14 to 2.20 (``service``, ``yum`` and ``systemd`` have newer names
-for the same module; those are used in what is written).
+Source: the index of ``ansible.builtin``, ansible-core 2.14 to 2.20 (``yum`` and ``systemd`` have newer names
+for the same modules, which are used in what is written).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Arity:
 
 
 def arity(stated: object) -> Arity | None:
-    """``3`` exactly, ``3n`` a multiple of 3, ``1+2n`` an odd number, ``n`` any; blanks are ignored. None: none of it."""
+    """``3`` exactly, ``3n`` a multiple, ``1+2n`` an odd number, ``n`` any; blanks are ignored. None: none of it."""
     if isinstance(stated, bool) or not isinstance(stated, int | str):
         return None
     text = str(stated).replace(" ", "")
