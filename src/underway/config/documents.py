@@ -224,13 +224,13 @@ class StepFile(Fragment):
         default=None,
         description="Orders steps inside a host's upgrade, over all services of its role. Steps without come first.",
     )
+    numbers: list[StepNumber] = Field(
+        default=[], description="In place of 'number': it is a step of its own at each of these."
+    )
     gathers: bool = Field(
         default=False,
         description="It only gathers what later tasks use (registered results, facts), changes nothing, and runs "
         "again each time its pass begins or goes on. Without a number: in every pass that its role has in lockstep.",
-    )
-    numbers: list[StepNumber] = Field(
-        default=[], description="In place of 'number': it is a step of its own at each of these."
     )
     batch: bool = Field(
         default=False,
@@ -299,6 +299,11 @@ class ServiceFile(Fragment):
         default="", description="The name that its back-ends have at the load balancer."
     )
     quorum: bool = Field(default=False, description="It stops serving when half of its hosts are down.")
+    duplicates: Literal["run", "once"] = Field(
+        default="run",
+        description="once: a task that another such service of the role has, too, in steps of the same phase and "
+        "number, runs once, where it stands first.",
+    )
     vars: Vars = Field(default={}, description="Defaults for its tasks, under settings, role and host values.")
     gate: Task | None = Field(default=None, description="One task that succeeds when the host is healthy.")
     logs: list[str] = Field(
@@ -341,11 +346,6 @@ class RepositoryFile(Fragment):
     )
     key: str = Field(
         default="", pattern=r"^(/[A-Za-z0-9._/+-]+)?$", description="Keyring on the hosts that signs it, a path."
-    duplicates: Literal["run", "once"] = Field(
-        default="run",
-        description="once: a task that another such service of the role has, too, in steps of the same phase and "
-        "number, runs once, where it stands first.",
-    )
     )
     unsigned: bool = Field(
         default=False, description="Believe it though nothing signs it: only where nobody else can write."
