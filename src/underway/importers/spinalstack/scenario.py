@@ -93,8 +93,7 @@ def understand(infra: Document, env: Document | None) -> tuple[Scenario, Sources
     name = value.get("name")
     scenario = Scenario(str(name) if isinstance(name, str | int) and not isinstance(name, bool) else "")
     note = scenario.problems.append
-    for problem in _names(sources):
-        note(problem)
+    scenario.problems += [*infra.problems, *(env.problems if env is not None else ()), *_names(sources)]
     profiles = value.get("profiles")
     if not isinstance(profiles, dict) or not profiles:
         note(_wants(sources, ("profiles",), "the profiles, by name", profiles))
