@@ -1,0 +1,1 @@
+"""TripleO: Heat templates, roles and environments to a catalogue and a cluster of ours (SEMANTICS, part B)."""
