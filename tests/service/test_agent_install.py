@@ -1,4 +1,4 @@
-"""The agent is installed as root, in a whole system of its own: user, unit, sudoers entry; and it gets no further.
+"""The agent is installed as root, in a whole system of its own: user, socket, units; and it gets no further.
 
 The system is this machine's, seen through an overlay in a mount namespace: all that is written goes into memory and is
 gone with the process that made it.
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from underway_agent.install import PREFIX, USER
+from underway_agent.identity import DEFAULT_RUNNER, RUNNER_SOCKET
+from underway_agent.install import PREFIX, UNITS, USER
 
 pytestmark = pytest.mark.service
 
@@ -30,7 +31,7 @@ def _needs() -> None:
     tried = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
     if os.geteuid() != 0 or tried.returncode:
         pytest.skip("NOT RUN: needs root and mount namespaces")
-    for program in ("sudo", "visudo", "useradd", "setpriv"):
+    for program in ("systemd-socket-activate", "useradd", "setpriv"):
         if shutil.which(program) is None:
             pytest.skip(f"NOT RUN: no {program} here (scripts/setup --debian installs it)")
 
@@ -73,8 +74,11 @@ def in_a_system(tmp_path: Path, script: str) -> subprocess.CompletedProcess[str]
 AGENT = f"setpriv --reuid={USER} --regid={USER} --clear-groups"
 """As the unit starts it: its user, no groups, no terminal."""
 
+THROUGH = " ".join(DEFAULT_RUNNER)
+
 
 def test_the_agent_may_call_the_runner_and_do_nothing_else_as_root(tmp_path: Path) -> None:
+    """systemd's own program for trying sockets stands for systemd; mode and owner are as the unit says."""
     done = in_a_system(
         tmp_path,
         f"""
@@ -82,42 +86,44 @@ def test_the_agent_may_call_the_runner_and_do_nothing_else_as_root(tmp_path: Pat
         echo again
         {PREFIX}/bin/underway-agent install
         echo checks
-        visudo -c -q && echo sudoers good
-        stat -c '%n %U %a' /etc/sudoers.d/underway-agent {PREFIX}/libexec/underway-runner /var/lib/underway-agent
+        stat -c '%n %U %a' /etc/systemd/system/underway-* /var/lib/underway-agent
         id -Gn {USER}
         getent passwd {USER} | cut -d: -f6-
-        {AGENT} sudo -n {PREFIX}/libexec/underway-runner ping
-        {AGENT} sudo -n {PREFIX}/libexec/underway-runner ping --dir /tmp 2>&1 || echo refused $?
-        {AGENT} sudo -n {PREFIX}/bin/python -c 1 2>&1 || echo refused $?
-        {AGENT} sudo -n PYTHONPATH=/tmp {PREFIX}/libexec/underway-runner ping 2>&1 || echo refused $?
-        {AGENT} sudo -n -u daemon {PREFIX}/libexec/underway-runner ping 2>&1 || echo refused $?
-        {AGENT} sh -c 'echo x >> {PREFIX}/libexec/underway-runner' 2>&1 || echo refused $?
+        rm -f {RUNNER_SOCKET}
+        door="{PREFIX}/bin/python -I -m underway_runner door"
+        systemd-socket-activate --accept --inetd --listen={RUNNER_SOCKET} $door 2>&1 &
+        until [ -S {RUNNER_SOCKET} ]; do sleep 0.1; done
+        chown {USER} {RUNNER_SOCKET}
+        chmod 600 {RUNNER_SOCKET}
+        {AGENT} {THROUGH} ping < /dev/null
+        {AGENT} {THROUGH} ping --dir /tmp < /dev/null 2>&1 || echo refused $?
+        {AGENT} {THROUGH} start < /dev/null 2>&1 || echo refused $?
+        {AGENT.replace(USER, "daemon")} {THROUGH} ping < /dev/null 2>&1 || echo refused $?
+        {AGENT} sh -c 'echo x >> {PREFIX}/bin/underway-agent' 2>&1 || echo refused $?
         {AGENT} touch /var/lib/underway-agent/own && echo writes its own
+        kill $!
         """,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     first, _, rest = done.stdout.partition("again\n")
     again, _, checks = rest.partition("checks\n")
+    units = [f"/etc/systemd/system/{name}" for name in UNITS]
     assert first.splitlines()[:5] == [
         f"user {USER}: made",
         f"/var/lib/underway-agent: made, of {USER} alone",
-        f"{PREFIX}/libexec/underway-runner: written",
-        "/etc/sudoers.d/underway-agent: written",
-        "/etc/systemd/system/underway-agent.service: written",
+        *(f"{unit}: written" for unit in units),
     ]
     assert [line.partition(": ")[2][:8] for line in again.splitlines()[:5]] == ["as it is"] * 5
     lines = checks.splitlines()
     assert lines[:6] == [
-        "sudoers good",
-        "/etc/sudoers.d/underway-agent root 440",
-        f"{PREFIX}/libexec/underway-runner root 755",
+        *(f"{unit} root 644" for unit in sorted(units)),
         f"/var/lib/underway-agent {USER} 700",
         USER,
         "/var/lib/underway-agent:/usr/sbin/nologin",
     ], checks
-    assert lines[6] == '{"kind": "pong", "version": "0.1.0", "enrolled": false}', checks
+    assert '{"kind": "pong", "version": "0.1.0", "enrolled": false}' in lines, checks
     assert [line for line in lines if line.startswith("refused")] == [
-        "refused 126", "refused 1", "refused 1", "refused 1", "refused 2",
+        "refused 126", "refused 126", "refused 127", "refused 2",
     ], checks  # fmt: skip
     assert lines[-1] == "writes its own"
 
@@ -130,11 +136,9 @@ def test_nothing_is_installed_where_others_could_change_what_root_runs(tmp_path:
         chmod g+w {PREFIX}/lib; try; chmod g-w {PREFIX}/lib
         chown daemon {PREFIX}/bin/underway-agent; try; chown root {PREFIX}/bin/underway-agent
         {AGENT.replace(USER, "daemon")} {PREFIX}/bin/underway-agent install 2>&1 || echo status $?
-        mv /usr/bin/sudo /usr/bin/no-sudo; try; mv /usr/bin/no-sudo /usr/bin/sudo
-        printf '#!/bin/sh\\necho "line 3: syntax error" >&2; exit 1\\n' > /usr/local/sbin/visudo
-        chmod 755 /usr/local/sbin/visudo; PATH=/usr/local/sbin:$PATH; try
+        rm -r {PREFIX}/lib/python*/site-packages/underway_runner; try
         id {USER} 2>&1 || true
-        ls /etc/sudoers.d/underway-agent /etc/systemd/system/underway-agent.service 2>&1 || true
+        ls /etc/systemd/system/underway-* 2>&1 || true
         """,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -142,10 +146,9 @@ def test_nothing_is_installed_where_others_could_change_what_root_runs(tmp_path:
     assert lines[0].startswith(f"underway-agent: {PREFIX}/lib: the agent's host would run what lies there as root")
     assert lines[2].startswith(f"underway-agent: {PREFIX}/bin/underway-agent: the agent's host would run")
     assert lines[4] == "underway-agent: install: only root can do that (sudo underway-agent install)"
-    assert lines[6].startswith("underway-agent: sudo is not installed")
-    assert lines[8] == "underway-agent: visudo does not take the sudoers entry: line 3: syntax error"
-    assert [line for line in lines if line.startswith("status")] == ["status 2"] * 5
-    assert "no such user" in lines[10] and sum("No such file" in line for line in lines) == 2, lines
+    assert lines[6].startswith(f"underway-agent: {PREFIX}: holds no runner")
+    assert [line for line in lines if line.startswith("status")] == ["status 2"] * 4
+    assert "no such user" in lines[8] and "No such file" in lines[9], lines
 
 
 def test_an_image_gets_it_as_a_host_does(tmp_path: Path) -> None:
@@ -153,25 +156,22 @@ def test_an_image_gets_it_as_a_host_does(tmp_path: Path) -> None:
     done = in_a_system(
         tmp_path,
         f"""
-        mkdir -p /image/etc/sudoers.d /image/usr/bin /image/opt
-        touch /image/usr/bin/sudo /image/etc/passwd /image/etc/group /image/etc/shadow /image/etc/gshadow
+        mkdir -p /image/etc /image/opt
+        touch /image/etc/passwd /image/etc/group /image/etc/shadow /image/etc/gshadow
         cp -a {PREFIX} /image/opt
         {PREFIX}/bin/underway-agent install --root /image
         grep {USER} /image/etc/passwd | cut -d: -f6-
         id {USER} 2>&1 || true
-        find /image/etc/systemd /image/etc/sudoers.d /image/opt/underway/libexec /image/var -type f | sort
+        find /image/etc/systemd /image/var -type f | sort
         """,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[5:8] == [
+    assert lines[5:9] == [
         "on the host, once it runs:",
-        f"  sudo -u {USER} {PREFIX}/bin/underway-agent enrol --url https://HOST:8440",
+        "  systemctl enable --now underway-runner.socket",
+        f"  runuser -u {USER} -- {PREFIX}/bin/underway-agent enrol --url https://HOST:8440",
         "  systemctl enable --now underway-agent",
     ]
-    assert lines[8] == "/var/lib/underway-agent:/usr/sbin/nologin" and "no such user" in lines[9]
-    assert lines[10:] == [
-        "/image/etc/sudoers.d/underway-agent",
-        "/image/etc/systemd/system/underway-agent.service",
-        "/image/opt/underway/libexec/underway-runner",
-    ]
+    assert lines[9] == "/var/lib/underway-agent:/usr/sbin/nologin" and "no such user" in lines[10]
+    assert lines[11:] == sorted(f"/image/etc/systemd/system/{name}" for name in UNITS)

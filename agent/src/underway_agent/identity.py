@@ -17,7 +17,8 @@ from underway_agent.facts import SOURCES, facts
 from underway_agent.letters import PROTOCOL
 
 DEFAULT_DIRECTORY = "/var/lib/underway-agent"
-DEFAULT_RUNNER = ("sudo", "-n", "/opt/underway/libexec/underway-runner")
+RUNNER_SOCKET = "/run/underway-runner.sock"
+DEFAULT_RUNNER = ("/opt/underway/bin/python", "-I", "-m", "underway_agent.through", RUNNER_SOCKET)
 
 
 class AgentError(Exception):

@@ -1,42 +1,31 @@
-"""``underway-agent install``: user, directory, sudoers entry and unit of the agent, on this host or in an image's tree.
+"""``underway-agent install``: user, directory and units of the agent, on this host or in an image's tree.
 
-The network-facing agent gets no right but to start the runner, so everything that is run as root for it must be root's
+The network-facing agent gets no right but to call the runner, so everything that is run as root for it must be root's
 alone: the installation's own tree is looked at before anything is written. The same again changes nothing.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from underway_agent.identity import DEFAULT_DIRECTORY, AgentError
 
 PREFIX = "/opt/underway"
-"""The environment that unit and sudoers entry name."""
+"""The environment that the units name."""
 
 USER = "underway-agent"
 
 SHIPPED = Path(__file__).with_name("shipped")
 
+UNITS = ("underway-runner.socket", "underway-runner@.service", "underway-agent.service")
+"""In this order: what is there already when a unit is written must be enough to start it."""
 
-class File(NamedTuple):
-    """A file that is written: which of ours, where, with which mode."""
-
-    name: str
-    place: str
-    mode: int
-
-
-FILES = (
-    File("underway-runner", f"{PREFIX}/libexec/underway-runner", 0o755),
-    File("underway-agent.sudoers", "/etc/sudoers.d/underway-agent", 0o440),
-    File("underway-agent.service", "/etc/systemd/system/underway-agent.service", 0o644),
-)
-"""In this order: an entry must not name a program that somebody else could put there first."""
+PLACE = "/etc/systemd/system"
+MODE = 0o644
 
 
 def install(root: Path) -> List[str]:
@@ -54,11 +43,10 @@ def install(root: Path) -> List[str]:
             f" (chown -R root:root {PREFIX}; chmod -R go-w {PREFIX})"
         )
     _need_programs(root)
-    _check_sudoers(root)
     said = [_user(root)]
     uid, gid = _ids(root) or _lost()
     said.append(_directory(root, uid, gid))
-    said += [_write(root, file) for file in FILES]
+    said += [_write(root, name) for name in UNITS]
     if root == Path("/") and Path("/run/systemd/system").is_dir():
         _call(["systemctl", "daemon-reload"])
     return said
@@ -66,7 +54,8 @@ def install(root: Path) -> List[str]:
 
 def not_of_root(root: Path) -> Iterator[Path]:
     """What of the installation, and of the ways to it, others than root can change; a link's own mode says nothing."""
-    above = [root / Path(PREFIX).relative_to("/"), *(root / part for part in ("opt", "etc", "etc/sudoers.d"))]
+    ways = ("opt", "etc", "etc/systemd", "etc/systemd/system")
+    above = [root / Path(PREFIX).relative_to("/"), *(root / way for way in ways)]
     for path in above:
         if path.exists() and _is_open(path.stat()):
             yield path
@@ -92,23 +81,6 @@ def _need_programs(root: Path) -> None:
             )
     if not any(there.glob("lib*/python*/site-packages/underway_runner/__main__.py")):
         raise AgentError(f"{there}: holds no runner ({PREFIX}/bin/pip install underway-runner)")
-    if not any((root / place / "sudo").exists() for place in ("usr/bin", "usr/local/bin", "bin")):
-        raise AgentError("sudo is not installed: the agent, which is nobody, starts the runner by it (install sudo)")
-
-
-def _check_sudoers(root: Path) -> None:
-    """Have sudo's own program read our entry: one that it cannot read would shut everybody out of sudo."""
-    own = shutil.which("visudo", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    command = [own] if own else ["chroot", str(root), "visudo"] if (root / "usr/sbin/visudo").exists() else []
-    if not command:
-        raise AgentError(
-            "visudo is not there: the sudoers entry cannot be checked, so it is not written (install sudo)"
-        )
-    text = (SHIPPED / "underway-agent.sudoers").read_bytes()
-    done = subprocess.run([*command, "-c", "-q", "-f", "-"], input=text, capture_output=True, check=False)
-    if done.returncode:
-        words = (done.stderr or done.stdout).decode(errors="replace").strip().replace("\n", "; ")
-        raise AgentError(f"visudo does not take the sudoers entry: {words}")
 
 
 def _ids(root: Path) -> Optional[Tuple[int, int]]:
@@ -151,14 +123,14 @@ def _directory(root: Path, uid: int, gid: int) -> str:
     return f"{DEFAULT_DIRECTORY}: {'as it is' if was else 'made'}, of {USER} alone"
 
 
-def _write(root: Path, file: File) -> str:
-    """Put a file in its place as a whole. Until then its name has a dot, and sudo reads no such names."""
-    path = root / Path(file.place).relative_to("/")
-    wanted = (SHIPPED / file.name).read_bytes()
-    if path.is_file() and not path.is_symlink() and path.read_bytes() == wanted:
-        same = stat.S_IMODE(path.stat().st_mode) == file.mode and path.stat().st_uid == 0
-        if same:
-            return f"{file.place}: as it is"
+def _write(root: Path, name: str) -> str:
+    """Put a unit in its place as a whole."""
+    place = f"{PLACE}/{name}"
+    path = root / Path(place).relative_to("/")
+    wanted = (SHIPPED / name).read_bytes()
+    there = path.is_file() and not path.is_symlink() and path.read_bytes() == wanted
+    if there and stat.S_IMODE(path.stat().st_mode) == MODE and path.stat().st_uid == 0:
+        return f"{place}: as it is"
     was = path.exists()
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
@@ -166,11 +138,11 @@ def _write(root: Path, file: File) -> str:
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
         out.write(wanted)
         os.fchown(out.fileno(), 0, 0)
-        os.fchmod(out.fileno(), file.mode)
+        os.fchmod(out.fileno(), MODE)
         out.flush()
         os.fsync(out.fileno())
     new.replace(path)
-    return f"{file.place}: {'replaced' if was else 'written'}"
+    return f"{place}: {'replaced' if was else 'written'}"
 
 
 def _call(command: List[str]) -> None:
@@ -187,6 +159,7 @@ def following(root: Path) -> List[str]:
     """What is to be done next, for people."""
     return [
         "next:" if root == Path("/") else "on the host, once it runs:",
-        f"  sudo -u {USER} {PREFIX}/bin/underway-agent enrol --url https://HOST:8440",
+        "  systemctl enable --now underway-runner.socket",
+        f"  runuser -u {USER} -- {PREFIX}/bin/underway-agent enrol --url https://HOST:8440",
         "  systemctl enable --now underway-agent",
     ]

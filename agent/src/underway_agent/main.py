@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
-    install = commands.add_parser("install", help="put unit, user and sudoers entry on this host (as root)")
+    install = commands.add_parser("install", help="put user, socket and units on this host (as root)")
     install.add_argument("--root", default="/", help="another system's tree, an image's say (default: this host)")
     run_it = commands.add_parser("run", help="fetch, do, report, until ended")
     enrol = commands.add_parser("enrol", help="make this host one that fetches its work")
@@ -113,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--url", required=True, help="where 'underway serve' answers, as https://HOST:8440")
     enrol.add_argument("--code", default="-", help="what 'underway host enrol' showed (default: read it from input)")
     enrol.add_argument(
-        "--runner", default="", help="how the runner is started (default: by sudo, from /opt/underway/libexec)"
+        "--runner", default="", help=f"how the runner is called (default: through {identity.RUNNER_SOCKET})"
     )
     enrol.add_argument("--runner-dir", default="", help="where the runner keeps its journal (default: its own choice)")
     return parser

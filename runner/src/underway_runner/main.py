@@ -24,6 +24,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
         from underway_runner.drive import main as drive  # noqa: PLC0415
 
         return drive(sys.stdin.buffer.readline(LARGEST))
+    if options.verb == "door":
+        from underway_runner.door import door  # noqa: PLC0415
+
+        return door()
     directory = Path(options.dir or default_directory()).absolute()
     os.umask(0o077)
     try:
@@ -140,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="underway-runner", description="The host's side of Underway.")
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("ping", "enrol", "start", "run", "follow", "cancel", "attend", "drive"):
+    for verb in ("ping", "enrol", "start", "run", "follow", "cancel", "attend", "drive", "door"):
         sub = verbs.add_parser(verb)
         sub.add_argument("--dir", default="")
         if verb in ("run", "follow"):
