@@ -11,6 +11,7 @@ import pytest
 from fast.store.test_hostile_records import BAD, KINDS
 from fast.test_cli_exit_codes import Said, Terminal, write
 from underway.core.model.event import Event
+from underway.core.model.part import Milestone
 from underway.core.model.state import ActionRecord, Approval, Health, HostRecord, Leader, PolicyRecord
 from underway.records.change import Change
 from underway.records.codec import Active, Current, Outages, encode
@@ -23,7 +24,8 @@ SEES = {
     "Admission": "status upgrade", "PolicyRecord": "status upgrade", "ActionRecord": "status upgrade",
     "Approval": "status upgrade", "Outages": "status upgrade", "Hold": "status upgrade", "Health": "status upgrade",
     "Machine": "status upgrade", "Active": "status", "Leader": "upgrade", "AuditHead": "audit log hold upgrade",
-    "AuditEntry": "audit log", "HostRecord": "plan", "Durations": "plan",
+    "AuditEntry": "audit log", "HostRecord": "plan", "Milestone": "plan",
+    "Durations": "plan",
 }  # fmt: skip
 """Which commands read a record of each kind."""
 
@@ -81,7 +83,11 @@ def fill(store: Store) -> None:
         ),
         seen,
     )
-    keys = {Active: ("active", Active(runs=())), Leader: (f"runs/{run.id}/leader", Leader(name="", term=1))}
+    keys = {
+        Active: ("active", Active(runs=())),
+        Leader: (f"runs/{run.id}/leader", Leader(name="", term=1)),
+        Milestone: ("once/nova/finalize", Milestone(release="1", digest="0")),
+    }
     store.commit(
         {}, {f"{repository.keys.root}{name}": encode("k", value, kind) for kind, (name, value) in keys.items()}
     )

@@ -11,7 +11,9 @@ from underway.app.leaving import check_hosts, dropped
 from underway.app.place import Place, Session
 from underway.config.load import Inputs, load
 from underway.core.drift import drift
+from underway.core.milestones import standing
 from underway.core.model.base import canonical, decode
+from underway.core.model.part import Part
 from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
 from underway.core.model.ticket import PLAN_TYPE
@@ -26,8 +28,11 @@ def read_inputs(session: Session) -> Inputs:
     return load(session.place.cluster_file)
 
 
-def make_plan(session: Session, inputs: Inputs, target: str) -> Plan:
-    """The sealed plan of the files as they are, with what is known of hosts and past durations."""
+def make_plan(session: Session, inputs: Inputs, target: str, part: Part | None = None, *, every: bool = False) -> Plan:
+    """The sealed plan of the files as they are, with what is known of hosts, of earlier runs and of past durations.
+
+    ``part``: what is to be upgraded now; ``every``: also what need not be done, see ``build_plan``.
+    """
     session.place.prepare(inputs.cluster.name, inputs.store)
     check_hosts(session, inputs.cluster)
     repository = session.repository
@@ -38,6 +43,9 @@ def make_plan(session: Session, inputs: Inputs, target: str) -> Plan:
         digests=inputs.digests,
         known=repository.hosts(),
         durations=repository.durations(),
+        part=part,
+        reached=repository.milestones(),
+        every=every,
     )
     return seal(plan)
 
@@ -45,7 +53,9 @@ def make_plan(session: Session, inputs: Inputs, target: str) -> Plan:
 def check_world(session: Session, inputs: Inputs, plan: Plan) -> None:
     """Raise Drifted, naming every difference, where the plan no longer fits files, catalogue, settings or hosts."""
     known = session.repository.hosts()
-    differences = (*drift(plan, inputs.cluster, inputs.catalogue, inputs.digests, known), *dropped(session, plan))
+    reached = standing(inputs.catalogue, plan.target, session.repository.milestones())
+    found = drift(plan, inputs.cluster, inputs.catalogue, inputs.digests, known, reached)
+    differences = (*found, *dropped(session, plan))
     if differences:
         raise Drifted(differences)
 

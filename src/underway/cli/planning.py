@@ -11,6 +11,7 @@ from underway.cli.context import Context, echo, echo_json, pass_context, width
 from underway.errors import InputError
 
 if TYPE_CHECKING:
+    from underway.core.model.part import Plane
     from underway.core.model.plan import Plan
 
 
@@ -18,23 +19,47 @@ if TYPE_CHECKING:
 @click.option("--to", "target", metavar="RELEASE", required=True, help="The release to upgrade to.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the plan (and FILE.sig).")
 @click.option("--diff", "old", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Compare with OLD.")
+@click.option("--plane", "planes", type=click.Choice(["control", "data"]), multiple=True, help="Only this plane.")
+@click.option("--role", "roles", metavar="ROLE", multiple=True, help="Only hosts of this role.")
+@click.option("--host", "hosts", metavar="HOST", multiple=True, help="Only this host.")
+@click.option("--service", "services", metavar="SERVICE", multiple=True, help="Only this service.")
+@click.option("--all", "every", is_flag=True, help="Also what need not be done: see below.")
 @click.option("--strict", is_flag=True, help="Warnings refuse the plan.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan itself.")
 @pass_context
-def plan(context: Context, target: str, output: Path | None, old: Path | None, strict: bool, as_json: bool) -> None:
+def plan(
+    context: Context,
+    target: str,
+    output: Path | None,
+    old: Path | None,
+    planes: tuple[Plane, ...],
+    roles: tuple[str, ...],
+    hosts: tuple[str, ...],
+    services: tuple[str, ...],
+    every: bool,
+    strict: bool,
+    as_json: bool,
+) -> None:
     """Work out what will happen, in which order, and why.
 
     Touches no host. Shows the stages, the worst simultaneous loss, the estimated time and the defaults that it took.
+
+    --plane, --role, --host and --service plan a part: each narrows, the same word again widens. A part is refused
+    where it comes after what is not done yet. What is done for the whole deployment is in the plan without a part.
+
+    --all plans also services of which nothing changes, and what earlier runs did for the whole deployment.
     """
     import json
 
     from underway.app.opening import warnings_of
     from underway.app.planning import make_plan, read_inputs, sign_plan, write_plan
     from underway.core.model.base import canonical
+    from underway.core.model.part import Part
     from underway.core.preview import tree
 
     inputs = read_inputs(context.session)
-    made = make_plan(context.session, inputs, target)
+    part = Part(planes=planes, roles=roles, hosts=hosts, services=services)
+    made = make_plan(context.session, inputs, target, part, every=every)
     for text in warnings_of(context.session.store):
         echo(f"warning: {text}", error=True)
     if old is not None:

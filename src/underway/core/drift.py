@@ -7,7 +7,7 @@ inputs of a plan of 10,000 hosts stay as small as those of a plan of three.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -36,8 +36,11 @@ def input_digests(
     target: str,
     digests: Mapping[str, str],
     known: Mapping[str, HostRecord],
+    reached: Iterable[tuple[str, str]],
 ) -> dict[str, str]:
-    """``Plan.inputs``: part of the input -> its digest (``runs/<host>`` -> release)."""
+    """``Plan.inputs``: part of the input -> its digest (``runs/<host>`` -> release, and the services that run another
+    one). ``reached``: (service, phase) that earlier runs did for the whole deployment (``milestones.standing``).
+    """
     found = {f"file/{name}": value for name, value in digests.items()}
     for name, role in cluster.roles.items():
         for part in ROLE_FIELDS:
@@ -51,7 +54,15 @@ def input_digests(
     for name, release in _releases(cluster, known):
         if release != cluster.release:
             found[f"runs/{name}"] = release
+    found |= {f"done/{service}/{phase}": target for service, phase in reached}
     found["delivery"] = cluster.delivery
+    if cluster.strategy != "rolling":
+        found["strategy"] = cluster.strategy
+    if cluster.numbers:
+        found["numbers"] = ", ".join(map(str, cluster.numbers))
+    for name, role in cluster.roles.items():
+        if role.operator_driven:
+            found[f"driven/{name}"] = "by operators"
     return found
 
 
@@ -61,16 +72,18 @@ def drift(
     catalogue: Catalogue,
     digests: Mapping[str, str],
     known: Mapping[str, HostRecord] | None = None,
+    reached: Iterable[tuple[str, str]] = (),
 ) -> tuple[str, ...]:
     """A sentence for each difference, empty where the plan still fits. Values of settings and vars are never named:
     they may be secret."""
-    now = input_digests(cluster, catalogue, plan.target, digests, known or {})
+    now = input_digests(cluster, catalogue, plan.target, digests, known or {}, () if plan.every else reached)
     return (
         *_cluster(plan, cluster, now),
         *_hosts(plan, cluster, known or {}),
         *_roles(plan, cluster, now),
         *_by_digest("group", plan.inputs, now),
         *_catalogue(plan, catalogue, now),
+        *_done(plan, now),
         *_settings(plan, cluster),
         *_fields("policy", plan.policy, cluster.policy),
         *_probes(plan, cluster),
@@ -85,6 +98,15 @@ def _cluster(plan: Plan, cluster: Cluster, now: Mapping[str, str]) -> Iterator[s
         yield f"the cluster's release is {cluster.release}, planned from {plan.source}"
     if plan.inputs.get("delivery") not in (None, now["delivery"]):
         yield f"delivery is {now['delivery']}, planned with {plan.inputs['delivery']}"
+    if plan.inputs.get("strategy") != now.get("strategy"):
+        yield f"strategy is {cluster.strategy}, planned with {plan.inputs.get('strategy', 'rolling')}"
+    if plan.inputs.get("numbers") != now.get("numbers"):
+        was = plan.inputs.get("numbers", "all of them")
+        yield f"numbers of steps that are run: {now.get('numbers', 'all of them')}, planned with {was}"
+    for role in cluster.roles.values():
+        if role.operator_driven != (f"driven/{role.name}" in plan.inputs) and role.name in plan.roles:
+            who = "operators upgrade it themselves" if role.operator_driven else "operators do not upgrade it any more"
+            yield f"role {role.name}: {who}, which the plan does not know"
 
 
 def _hosts(plan: Plan, cluster: Cluster, known: Mapping[str, HostRecord]) -> Iterator[str]:
@@ -109,8 +131,12 @@ def _hosts(plan: Plan, cluster: Cluster, known: Mapping[str, HostRecord]) -> Ite
 
 
 def _releases(cluster: Cluster, known: Mapping[str, HostRecord]) -> Iterator[tuple[str, str]]:
+    """What each host runs: its release, and behind it the services that run another one."""
     for name, host in cluster.hosts.items():
-        yield name, known_release(name, host.release, known) or cluster.release
+        found = known_release(name, host.release, known) or cluster.release
+        record = known.get(name)
+        apart = sorted(record.services.items()) if record is not None else ()
+        yield name, found + "".join(f", {service} {release}" for service, release in apart)
 
 
 def _roles(plan: Plan, cluster: Cluster, now: Mapping[str, str]) -> Iterator[str]:
@@ -133,6 +159,16 @@ def _catalogue(plan: Plan, catalogue: Catalogue, now: Mapping[str, str]) -> Iter
         yield f"release {plan.target} is no longer in the catalogue"
     elif plan.inputs.get(f"release/{plan.target}") != now[f"release/{plan.target}"]:
         yield f"release {plan.target} changed in the catalogue"
+
+
+def _done(plan: Plan, now: Mapping[str, str]) -> Iterator[str]:
+    """Work for the whole deployment that another run did since, or that the plan takes for done and is not."""
+    for key in ordered({key for key in (*plan.inputs, *now) if key.startswith("done/")}):
+        service, _, phase = key.removeprefix("done/").partition("/")
+        if key not in now:
+            yield f"{phase} of {service} is no longer known to be done for {plan.target}"
+        elif key not in plan.inputs:
+            yield f"{phase} of {service} was done for {plan.target} since"
 
 
 def _by_digest(kind: str, then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:

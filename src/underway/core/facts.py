@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from underway.core.losses import limit_problems
 from underway.core.model.cluster import Cluster
+from underway.core.model.part import Part
 from underway.core.model.plan import STAGES
 from underway.core.model.policy import Policy
 from underway.core.model.service import PHASES, Catalogue, Phase, PhaseSpec, Release, Service
 from underway.core.model.state import HostRecord
-from underway.core.names import listing, natural, ordered, span
+from underway.core.names import listing, ordered, span
 from underway.core.nearest import nearest
 from underway.core.ordering import role_cycles, service_cycles
 from underway.errors import OrderImpossible, Refused
@@ -24,7 +25,9 @@ class Facts:
     ``members``: hosts of each role, canaries first, then in natural order. ``pending``: those of them that are to be
     upgraded now. ``releases``: hosts whose known release is not the cluster's. ``running``: service -> roles.
     ``services``: what takes part. ``catch_up``: the cluster is on the target already, only hosts that lag behind are
-    upgraded. ``outside``: hosts that wait for another plan because ``only`` left them out.
+    upgraded. ``part``: what is planned now by choice. ``done``: services that earlier runs brought to the target, by
+    host, of hosts that as a whole are not on it. ``outside``: hosts with services that wait for another plan, because
+    ``part`` left them out. ``finished``: (service, phase) that earlier runs did for the whole deployment.
     """
 
     cluster: Cluster
@@ -38,7 +41,10 @@ class Facts:
     services: tuple[str, ...]
     unchanged: tuple[str, ...]
     catch_up: bool
-    outside: frozenset[str]
+    part: Part = field(default_factory=Part)
+    done: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    outside: frozenset[str] = frozenset()
+    finished: frozenset[tuple[str, Phase]] = frozenset()
     hosts_cache: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -76,9 +82,20 @@ class Facts:
         )
 
     def once(self, phase: Phase) -> Iterator[str]:
-        """Services that take part, have hosts and do ``phase`` once for all of them."""
-        return (name for name in self.services if self.phase(name, phase, once=True) and self.hosts_of(name))
+        """Services that take part, have hosts, and have ``phase`` still to do, once for all of them."""
+        return (
+            name
+            for name in self.services
+            if self.phase(name, phase, once=True) and self.hosts_of(name) and (name, phase) not in self.finished
+        )
 
+    def behind(self, host: str) -> bool:
+        """Whether a host as a whole is not known to be on the target."""
+        return self.releases.get(host, self.cluster.release) != self.target
+
+
+VISIT: tuple[Phase, ...] = ("drain", "upgrade", "undrain", "verify")
+"""Phases of a rolling visit, in order. The drain goes against the needs: who needs others lets go first."""
 
 ALWAYS_ONCE: frozenset[Phase] = frozenset({"expand", "contract", "migrate"})
 """Phases that change what all hosts share, and so are done once whether ``once`` says so or not."""
@@ -89,13 +106,12 @@ def gather(
     catalogue: Catalogue,
     target: str,
     known: Mapping[str, HostRecord],
-    only: Collection[str] = (),
 ) -> Facts:
-    """Check the inputs and derive what the planner needs.
+    """Check the inputs and derive what the planner needs for the whole upgrade (``parts.chosen``: for a part of it).
 
     Raises ``Refused`` (or ``OrderImpossible``, where that is all that is wrong) with every problem found.
     """
-    problems: list[str | OrderImpossible] = [*_reference_problems(cluster, catalogue), *_only_problems(cluster, only)]
+    problems: list[str | OrderImpossible] = [*_reference_problems(cluster, catalogue)]
     problems += _policy_problems(cluster.policy, cluster)
     release = catalogue.releases.get(target)
     releases = {
@@ -114,7 +130,7 @@ def gather(
     problems += role_cycles({name: role.after for name, role in cluster.roles.items()})
     refuse(problems)
     assert release is not None
-    return _facts(cluster, catalogue, release, releases, only)
+    return _facts(cluster, catalogue, release, releases, known)
 
 
 def known_release(name: str, stated: str, known: Mapping[str, HostRecord]) -> str:
@@ -136,22 +152,21 @@ def refuse(problems: list[str | OrderImpossible]) -> None:
 
 
 def _facts(
-    cluster: Cluster, catalogue: Catalogue, release: Release, releases: Mapping[str, str], only: Collection[str]
+    cluster: Cluster,
+    catalogue: Catalogue,
+    release: Release,
+    releases: Mapping[str, str],
+    known: Mapping[str, HostRecord],
 ) -> Facts:
-    chosen = None if not only else set(only)
     by_role: dict[str, list[str]] = {role: [] for role in cluster.roles}
     for name, host in cluster.hosts.items():
         by_role[host.role].append(name)
     members, pending, canaries = {}, {}, {}
-    outside: set[str] = set()
     for role in ordered(cluster.roles):
         first = dict.fromkeys(cluster.roles[role].canary)
         members[role] = (*first, *(name for name in ordered(by_role[role]) if name not in first))
-        left = [name for name in members[role] if releases.get(name, cluster.release) != release.name]
-        if chosen is not None and role not in chosen:
-            outside.update(name for name in left if name not in chosen)
-            left = [name for name in left if name in chosen]
-        pending[role] = tuple(left) if len(left) < len(members[role]) else members[role]
+        left = tuple(name for name in members[role] if releases.get(name, cluster.release) != release.name)
+        pending[role] = left if len(left) < len(members[role]) else members[role]
         canaries[role] = sum(1 for name in left[: len(first)] if name in first)
     running: dict[str, list[str]] = {}
     for role in ordered(cluster.roles):
@@ -170,7 +185,13 @@ def _facts(
         services=tuple(ordered(changes)),
         unchanged=tuple(ordered(set(running) - changes)),
         catch_up=cluster.release == release.name,
-        outside=frozenset(outside),
+        done={
+            name: frozenset(done)
+            for name, record in known.items()
+            if name in cluster.hosts
+            and releases.get(name, cluster.release) != release.name
+            and (done := [service for service, runs in record.services.items() if runs == release.name])
+        },
     )
 
 
@@ -262,13 +283,6 @@ def _policy_problems(policy: Policy, cluster: Cluster) -> Iterator[str]:
     for name in ordered(policy.group_limits):
         if name not in cluster.groups:
             yield f"policy.group_limits: there is no group {name!r}{nearest(name, cluster.groups)}"
-
-
-def _only_problems(cluster: Cluster, only: Collection[str]) -> Iterator[str]:
-    names = {*cluster.roles, *cluster.hosts}
-    for name in sorted(only, key=natural):
-        if name not in names:
-            yield f"there is no role or host {name!r}{nearest(name, names)}"
 
 
 def phases_in_order(service: Service) -> list[Phase]:

@@ -71,6 +71,14 @@ def service_order(services: Collection[str], needs: Mapping[str, Collection[str]
     return graphs.topological(services, needs, lambda name: place[name])
 
 
+def closed(after: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """``after`` at any distance, so that it also holds through roles that have no work."""
+    found: dict[str, set[str]] = {}
+    for role in graphs.topological(after, after, natural):
+        found[role] = set(after[role]).union(*(found[other] for other in after[role]))
+    return found
+
+
 def service_cycles(services: Collection[str], needs: Mapping[str, Sequence[str]]) -> list[OrderImpossible]:
     """An error for each knot of services that need each other."""
     found = []

@@ -85,7 +85,7 @@ class Builder:
         """A pass for each role whose services have steps in ``phase``; no role waits for another."""
         facts = self.facts
         found = []
-        for role, hosts in (facts.pending if facts.catch_up or facts.outside else facts.members).items():
+        for role, hosts in (facts.members if facts.part.whole and not facts.catch_up else facts.pending).items():
             if not hosts:
                 continue
             services = [name for name in self.in_order(role) if facts.phase(name, phase, once=False)]
@@ -126,7 +126,9 @@ class Builder:
             Unit(role, service, 0)
             for role in facts.members
             for service in self.in_order(role)
-            if facts.members[role] and facts.phase(service, "finalize", once=False)
+            if facts.members[role]
+            and facts.phase(service, "finalize", once=False)
+            and (service, "finalize") not in facts.finished
         ]
         units += [Unit(f"{service}:finalize", service, 1) for service in facts.once("finalize")]
         needs = self.needs_among({unit.service for unit in units})
@@ -142,7 +144,7 @@ class Builder:
                 *self.legs(restarted, ("undrain",), once=False, again=True),
             )
             name, hosts = self.visit_id("finalize", visit), facts.members[visit.group]
-            self.add(name, "finalize", visit.group, visit.services, hosts, _merged(legs), why_visit(visit))
+            self.add(name, "finalize", visit.group, visit.services, hosts, merged(legs), why_visit(visit))
             self.passes[name] = replace(self.passes[name], rolling=bool(restarted))
             return name
 
@@ -215,7 +217,7 @@ class Builder:
         return [step for step in self._checks if step.service in services]
 
 
-def _merged(legs: Iterable[Leg]) -> tuple[Leg, ...]:
+def merged(legs: Iterable[Leg]) -> tuple[Leg, ...]:
     """Neighbouring legs on the same machine as one."""
     found: list[Leg] = []
     for leg in legs:

@@ -6,9 +6,10 @@ The work is spread over ``facts`` (what is there), ``passes`` and ``rolling`` (w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as copy_of
 
-from underway.core import advice
+from underway.core import advice, milestones
 from underway.core.drift import input_digests
 from underway.core.estimates import timed
 from underway.core.facts import Facts, gather, refuse
@@ -16,9 +17,11 @@ from underway.core.gatestep import with_gates
 from underway.core.losses import Losses, group_limits, role_limits
 from underway.core.model.base import replace
 from underway.core.model.cluster import Cluster
+from underway.core.model.part import Milestone, Part
 from underway.core.model.plan import Plan, Stage, StageKind
 from underway.core.model.service import Catalogue
 from underway.core.model.state import HostRecord
+from underway.core.parts import Selection, problems, split
 from underway.core.passes import Builder
 from underway.core.rolling import rolling, set_apart
 
@@ -46,15 +49,18 @@ def build_plan(
     digests: Mapping[str, str],
     known: Mapping[str, HostRecord] | None = None,
     durations: Mapping[str, Sequence[float]] | None = None,
-    only: Collection[str] = (),
+    part: Part | None = None,
+    reached: Mapping[str, Milestone] | None = None,
+    every: bool = False,
 ) -> Plan:
     """The plan that upgrades ``cluster`` from its release to ``target``.
 
     ``digests`` are SHA-256 of input files by name, kept in ``Plan.inputs`` (``drift`` compares them). ``known`` is what
     earlier runs recorded of hosts: one that runs the target already is in no rolling pass. ``durations`` are seconds
-    that passes took in past runs, by pass id. ``only`` names roles and hosts to be upgraded now;
-    the plan then ends before the point of no return. A cluster that is on the target already, hosts and all, gives a
-    plan without stages whose one warning says that there is nothing to do.
+    that passes took in past runs, by pass id. ``part``: what is to be upgraded now; the plan then ends before the
+    point of no return. ``reached``: what earlier runs did for the whole deployment, by ``<service>/<phase>``: it is
+    left out, unless ``every`` says that all is to be planned. Where nothing is to be done the plan has no stages, and
+    its one warning says so.
 
     Raises ``Refused`` for a jump that is not supported, names that do not exist, limits that round to none or take a
     whole service down, and ``OrderImpossible`` for an order that has a cycle; all problems of a kind at once, a line
@@ -62,10 +68,17 @@ def build_plan(
     """
     known = known or {}
     stated, catalogue = catalogue, with_gates(catalogue)
-    facts = gather(cluster, catalogue, target, known, only)
+    finished = () if every else milestones.standing(catalogue, target, reached or {})
+    whole = copy_of(gather(cluster, catalogue, target, known), finished=frozenset(finished))
+    selection = Selection(whole, part or Part())
+    if part is not None and not part.whole:
+        refuse([*problems(whole, part)])
+        rolling(Builder(whole))  # an order that is impossible as a whole is told as what it is
+        refuse([*selection.out_of_order()])
+    facts = selection.facts_of_part()
     roles, groups = role_limits(cluster), group_limits(cluster)
     builder = Builder(facts)
-    idle = facts.catch_up and not any(facts.pending.values())
+    idle = milestones.nothing_left(facts)
     stages = () if idle else _stages(builder, cluster.policy.approvals)
     losses = set_apart(facts, Losses(cluster, roles, groups), builder.passes)
     refuse([*advice.dangers(facts, losses), *advice.own_reboots(cluster.hosts, builder.passes, builder.steps)])
@@ -77,7 +90,7 @@ def build_plan(
     told = {step.service for step in builder.steps.values()}
     warned = advice.warnings(facts, stages, passes, builder.steps, roles, groups, losses, known)
     if idle:
-        warned = iter((f"nothing to do: the cluster and all its hosts run {target}",))
+        warned = iter((milestones.why_nothing(facts),))
     return Plan(
         cluster=cluster.name,
         source=cluster.release,
@@ -99,27 +112,31 @@ def build_plan(
         probes=cluster.probes,
         losses=losses,
         warnings=(*warned, *builder.notes),
-        defaults=tuple(advice.defaults(facts, roles, builder.steps)),
-        inputs=input_digests(cluster, stated, target, digests, known),
+        defaults=(*advice.defaults(facts, roles, builder.steps), *milestones.told(facts, reached or {})),
+        inputs=input_digests(cluster, stated, target, digests, known, finished),
+        part=facts.part,
+        every=every,
+        partial=selection.partial(),
+        once=milestones.of_stages(facts, stages, passes),
     )
 
 
 def _stages(builder: Builder, approvals: Sequence[str]) -> tuple[Stage, ...]:
     facts = builder.facts
-    late = not facts.catch_up and not facts.outside
+    late = not facts.catch_up and facts.part.whole
     once = not facts.catch_up
     made: dict[StageKind, list[str]] = {}
     made["preflight"] = builder.per_host("preflight", "preflight") + builder.once_only("preflight", "preflight")
     made["prepare"] = builder.per_host("prepare", "prepare") + builder.once_only("prepare", "prepare")
     made["expand"] = builder.once_only("expand", "expand") if once else []
-    made["control"], made["data"] = rolling(builder)
+    made["control"], made["data"] = (split(builder, ids) for ids in rolling(builder))
     made["finalize"] = builder.finalize() if late else []
     made["migrate"] = builder.once_only("migrate", "migrate") if late else []
     made["contract"] = builder.once_only("contract", "contract") if late else []  # what has moved is in its place now
     # What was verified during the visits is verified once more if something was changed for all since then.
     changed = any(made[kind] for kind in NO_RETURN)
     again = builder.per_host("verify", "verify", again=True) if changed else []
-    made["verify"] = again + (builder.once_only("verify", "verify") if not facts.outside else [])
+    made["verify"] = again + (builder.once_only("verify", "verify") if facts.part.whole else [])
     no_return = next((kind for kind in NO_RETURN if made[kind]), None)
     return tuple(
         Stage(

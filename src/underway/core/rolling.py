@@ -13,19 +13,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 from underway.core import graphs
 from underway.core.advice import is_danger
-from underway.core.facts import Facts, refuse
+from underway.core.facts import VISIT, Facts, refuse
 from underway.core.losses import Losses
 from underway.core.model.base import replace
 from underway.core.model.plan import Edge, Loss, Pass, StageKind
 from underway.core.model.service import Phase
-from underway.core.names import natural, span
-from underway.core.ordering import Unit, mixed_cycles
+from underway.core.names import natural
+from underway.core.ordering import Unit, closed, mixed_cycles
 from underway.core.passes import Builder, why_visit
 from underway.core.visits import Visit, arrange
 from underway.errors import OrderImpossible
-
-VISIT: tuple[Phase, ...] = ("drain", "upgrade", "undrain", "verify")
-"""Phases of a rolling visit, in order. The drain goes against the needs: who needs others lets go first."""
 
 ONCE_RANK: Mapping[Phase, int] = {"drain": 0, "upgrade": 1, "undrain": 3}
 """Where a once-only phase stands among its service's visits (which are 2); a once-only ``verify`` is the last stage."""
@@ -34,7 +31,7 @@ ONCE_RANK: Mapping[Phase, int] = {"drain": 0, "upgrade": 1, "undrain": 3}
 def rolling(builder: Builder) -> tuple[list[str], list[str]]:
     """Make the passes of ``control`` and of ``data``; their ids, each after what it waits for.
 
-    Raises ``OrderImpossible``, or ``Refused`` where ``only`` leaves out hosts that others wait for.
+    Raises ``OrderImpossible``.
     """
     facts = builder.facts
     roles = facts.cluster.roles
@@ -42,17 +39,16 @@ def rolling(builder: Builder) -> tuple[list[str], list[str]]:
     for phase in ONCE_RANK:
         for service in facts.once(phase):
             host, role, _ = facts.primary(service)
-            if host in facts.pending[role] or host in facts.outside:
+            if host in facts.pending[role] and service not in facts.done.get(host, ()):
                 once[f"{service}:{phase}"] = (service, phase, host, role)
-    left_out = {role: [host for host in facts.members[role] if host in facts.outside] for role in roles}
-    units = _units(builder, left_out)
+    units = _units(builder)
     units += [Unit(group, service, ONCE_RANK[phase]) for group, (service, phase, _, _) in once.items()]
     needs = builder.needs_among({unit.service for unit in units})
     once_role = {group: role for group, (_, _, _, role) in once.items()}
     stated = {name: role.after for name, role in roles.items()}
     problems: list[str | OrderImpossible] = [*mixed_cycles(units, needs, _with_once(stated, once_role), roles)]
     refuse(problems)
-    after = _with_once(_closed(stated), once_role)
+    after = _with_once(closed(stated), once_role)
     found = arrange(units, needs, after, roles, builder.alone)
     if not found.exact:
         builder.notes.append("the search for the fewest visits was cut short: another order may need fewer")
@@ -60,22 +56,11 @@ def rolling(builder: Builder) -> tuple[list[str], list[str]]:
     before = {index: [other for other, _ in visit.after] for index, visit in enumerate(visits)}
     above = graphs.ancestors(list(range(len(visits))), before)
     control, because = _control(facts, visits, above)
-    missing = {
-        index: [once[visit.group][2]] if visit.group in once else left_out[visit.group]
-        for index, visit in enumerate(visits)
-        if (visit.group in once and once[visit.group][2] in facts.outside) or left_out.get(visit.group)
-    }
-    kept = {
-        index
-        for index, visit in enumerate(visits)
-        if (index not in missing if visit.group in once else facts.pending[visit.group])
-    }
-    refuse([*_left_out(facts, visits, above, control, kept, missing)])
     names: dict[int, str] = {}
     keys = [(natural(visit.group), visit.number) for visit in visits]
     stages: dict[StageKind, list[str]] = {"control": [], "data": []}
     for kind, ids in stages.items():
-        inside = [index for index in kept if (index in control) == (kind == "control")]
+        inside = [index for index in range(len(visits)) if (index in control) == (kind == "control")]
         for index in graphs.topological(inside, before, keys.__getitem__):
             visit = visits[index]
             if visit.group in once:
@@ -111,24 +96,16 @@ def _visit(builder: Builder, kind: StageKind, visit: Visit) -> str:
     )
 
 
-def _units(builder: Builder, left_out: Mapping[str, Sequence[str]]) -> list[Unit]:
-    """Services with work at a visit, on roles that have hosts to upgrade (in this plan or another one)."""
+def _units(builder: Builder) -> list[Unit]:
+    """Services with work at a visit, on roles that have hosts to upgrade."""
     facts = builder.facts
     return [
         Unit(role, service, 2)
         for role in facts.members
-        if facts.pending[role] or left_out[role]
+        if facts.pending[role]
         for service in builder.in_order(role)
         if any(facts.phase(service, phase, once=False) for phase in VISIT)
     ]
-
-
-def _closed(after: Mapping[str, Collection[str]]) -> dict[str, set[str]]:
-    """``after`` at any distance, so that it also holds through roles that have no work."""
-    found: dict[str, set[str]] = {}
-    for role in graphs.topological(after, after, natural):
-        found[role] = set(after[role]).union(*(found[other] for other in after[role]))
-    return found
 
 
 def _with_once(after: Mapping[str, Collection[str]], once_role: Mapping[str, str]) -> dict[str, set[str]]:
@@ -155,33 +132,6 @@ def _control(facts: Facts, visits: Sequence[Visit], above: Mapping[int, set[int]
                 control.add(other)
                 because[other] = index
     return control, because
-
-
-def _left_out(
-    facts: Facts,
-    visits: Sequence[Visit],
-    above: Mapping[int, set[int]],
-    control: set[int],
-    kept: set[int],
-    missing: Mapping[int, Sequence[str]],
-) -> list[str]:
-    """Hosts that ``only`` leaves out although what it keeps comes after them (P2)."""
-    wanted: dict[int, int] = {}
-    for index in sorted(kept):
-        earlier = above[index] | (control if index not in control else set())
-        for other in sorted(earlier & set(missing)):
-            if visits[other].group != visits[index].group:
-                wanted.setdefault(other, index)
-    told: dict[tuple[str, str], str] = {}
-    for other, index in wanted.items():
-        later, first = visits[index], visits[other]
-        told.setdefault(
-            (first.group, later.group),
-            f"{later.services[0]} ({later.group}) comes after {first.services[0]} ({first.group}), and "
-            f"{span(missing[other])} {'are' if len(missing[other]) > 1 else 'is'} left out but not on "
-            f"{facts.target} yet",
-        )
-    return list(told.values())
 
 
 def set_apart(facts: Facts, losses: Losses, passes: dict[str, Pass]) -> tuple[Loss, ...]:

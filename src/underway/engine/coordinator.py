@@ -13,19 +13,21 @@ Invariants (tested in ``tests/fast/engine`` and, against hosts that misbehave, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from dataclasses import replace as copy_of
 
+from underway.core import milestones
 from underway.core.model.base import replace
 from underway.core.model.decision import Decision, Verdict
 from underway.core.model.event import Event, EventKind
-from underway.core.model.plan import Pass, Plan, action_id, split_action
+from underway.core.model.plan import Plan, split_action
 from underway.core.model.policy import Policy
 from underway.core.model.sample import Outage
-from underway.core.model.state import FINISHED, ActionRecord, HostRecord
+from underway.core.model.state import ActionRecord, HostRecord
 from underway.core.rules import Decider
+from underway.core.standing import host_record
 from underway.engine.clock import Clock
 from underway.engine.leadership import Leadership
 from underway.engine.measure import Measure, Measurement, health_changes, outage_news
@@ -241,8 +243,7 @@ class Coordinator:
         if not actions and not notes:
             return left, False
         change = Change(run=self._run, events=(*notes.values(), *events), actions=actions)
-        for action, record in done:
-            change = self._with_records_of_done(snapshot, change, action, record)
+        change = self._with_records_of_done(snapshot, change, dict(done))
         if not self._try_commit(change, snapshot):
             return list(reports), True
         for action in notes:
@@ -305,6 +306,7 @@ class Coordinator:
         change = Change(run=self._run, events=())
         actions: dict[str, tuple[ActionRecord | None, ActionRecord]] = {}
         events: list[Event] = []
+        done: dict[str, ActionRecord] = {}
         for verdict in verdicts:
             old = snapshot.actions[verdict.action]
             if verdict.kind == "stuck":
@@ -316,36 +318,29 @@ class Coordinator:
             events.append(self._event(verdict.kind, verdict.why, verdict.action, old.token))
             actions[verdict.action] = (old, new)
             if new.state == "done":
-                change = self._with_records_of_done(snapshot, change, verdict.action, new)
+                done[verdict.action] = new
+        change = self._with_records_of_done(snapshot, change, done)
         fenced = copy_of(change, events=tuple(events), actions=actions, admission=snapshot.admission)
         self._commit(fenced, snapshot)
         return True
 
-    def _with_records_of_done(self, snapshot: Seen, change: Change, action: str, record: ActionRecord) -> Change:
-        """Add what is known from now on: how long it took, and the release that the host runs (a roll says neither)."""
-        if self._plan.mode == "roll":
+    def _with_records_of_done(self, snapshot: Seen, change: Change, done: Mapping[str, ActionRecord]) -> Change:
+        """Add what is known from now on, over runs: how long it took, what hosts run, what is done for all of them (a
+        roll says nothing of these)."""
+        if self._plan.mode == "roll" or not done:
             return change
-        pass_id, host = split_action(action)
-        work = self._plan.passes[pass_id]
-        name = work.id  # the planner looks estimates up by it
-        durations = dict(change.durations)
-        if self._plan.mode == "upgrade":  # how long it takes to undo a pass says nothing of the pass
-            durations[name] = (*durations.get(name, ()), round(record.duration, 2))
-        if not work.upgrades or self._rest_of_host(snapshot, work, host):
-            return copy_of(change, durations=durations)
-        release = self._plan.target if self._plan.mode == "upgrade" else self._plan.source
-        known = HostRecord(release=release, by_run=self._run, at=self._clock.now())
-        return copy_of(change, durations=durations, hosts={**change.hosts, host: known})
-
-    def _rest_of_host(self, snapshot: Seen, done: Pass, host: str) -> bool:
-        """Whether another pass that brings the host to the release is still to come."""
-        return any(
-            other.upgrades
-            and other.id != done.id
-            and host in other.hosts
-            and snapshot.state(action_id(other.id, host)) not in FINISHED
-            for other in self._plan.passes.values()
-        )
+        now = self._clock.now()
+        durations: dict[str, tuple[float, ...]] = {}
+        hosts: dict[str, HostRecord] = {}
+        for action, record in done.items():
+            name = self._plan.pass_of(action).id  # the planner looks estimates up by it
+            if self._plan.mode == "upgrade":  # how long it takes to undo a pass says nothing of the pass
+                durations[name] = (*durations.get(name, ()), round(record.duration, 2))
+            known = host_record(self._plan, snapshot, action, done, now)
+            if known is not None:
+                hosts[split_action(action)[1]] = known
+        once = milestones.reached_by(self._plan, snapshot, done, self._run, now)
+        return copy_of(change, durations=durations, hosts=hosts, once=once)
 
     def _commit_run(self, snapshot: Seen, decision: Decision) -> bool:
         run = snapshot.run

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from underway.core.model.base import canonical
 from underway.core.model.event import Event
+from underway.core.model.part import Milestone
 from underway.core.model.plan import split_action
 from underway.core.model.state import (
     RUN_TRANSITIONS,
@@ -26,6 +27,7 @@ from underway.core.model.state import (
 )
 from underway.records.seen import Seen
 
+_ONCE = "~once"  # stands for no host: none has such a name
 _OVERHEAD = 300  # bytes of a record beside its value, and of an audit entry beside its event
 
 
@@ -41,7 +43,8 @@ class Change:
     ``events``: at least one; every action whose state changes is named by an event (its ``action``).
     ``actions``: action id -> (the record as seen, None where absent; the new record). ``None`` as a hold or
     approval withdraws it. ``outage`` is the whole map of service to seconds. ``durations`` are *added* to what is
-    known, by ``<stage>/<role>``. ``admission``: the revision of the admission record that must still hold: needed
+    known, by ``<stage>/<role>``. ``once``: what is done for the whole deployment from now on, by
+    ``<service>/<phase>``. ``admission``: the revision of the admission record that must still hold: needed
     for every grant, allowed for anything. ``bump``: why the admission record is bumped, where the repository does
     not see by itself that it must be (``bumps_run`` and ``bumps_cluster`` say when it does). ``serial``: where it is
     bumped, no token up to this one will be used any more.
@@ -58,6 +61,7 @@ class Change:
     outage: Mapping[str, float] | None = None
     hosts: Mapping[str, HostRecord] = field(default_factory=dict)
     machines: Mapping[str, Machine] = field(default_factory=dict)
+    once: Mapping[str, Milestone] = field(default_factory=dict)
     durations: Mapping[str, Sequence[float]] = field(default_factory=dict)
     admission: int | None = None
     bump: str | None = None
@@ -174,8 +178,8 @@ def pieces(change: Change, keys: int, size: int) -> list[Change]:
     """The change in parts of about ``keys`` keys and ``size`` bytes, so that each fits one transaction.
 
     Divided by host only: what is said of one host, and the events that name it or its action, stay together; what
-    is about no host goes with the first part. Each part stands for itself: a claim without the other claims of
-    its decision is as right as with them.
+    is about no host goes with the first part, and what is done for all from now on with the last, as it rests on the
+    others. Each part stands for itself: a claim without the other claims of its decision is as right as with them.
     """
     units = _units(change)
     parts: list[list[str]] = [[]]
@@ -209,6 +213,8 @@ def _units(change: Change) -> dict[str, _Unit]:
         unit = units.get(host, about_none)
         unit.events.append(place)
         unit.add(event)
+    for milestone in change.once.values():
+        units[_ONCE].add(milestone)  # behind all hosts
     return units
 
 
@@ -226,6 +232,7 @@ def _part(change: Change, units: list[tuple[str, _Unit]], first: bool) -> Change
         outage=change.outage if first else None,
         hosts={host: record for host, record in change.hosts.items() if host in hosts},
         machines={host: machine for host, machine in change.machines.items() if host in hosts},
+        once=change.once if _ONCE in hosts else {},
         durations=change.durations if first else {},
         admission=change.admission,
         bump=change.bump,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from underway.core.model.base import Value, canonical
+from underway.core.model.part import Milestone
 from underway.core.model.state import (
     ActionRecord,
     Admission,
@@ -86,6 +87,7 @@ SCHEMAS: dict[type[Any], int] = {
     Hold: 1,
     Health: 1,
     HostRecord: 1,
+    Milestone: 1,
     Machine: 1,
     Leader: 1,
     Durations: 1,

@@ -79,6 +79,10 @@ class Keys:
         return f"{self.root}hosts/"
 
     @property
+    def once(self) -> str:
+        return f"{self.root}once/"
+
+    @property
     def machines(self) -> str:
         return f"{self.root}machines/"
 
@@ -123,6 +127,10 @@ class Keys:
 
     def host(self, host: str) -> str:
         return self.hosts + part(host, "host")
+
+    def milestone(self, piece: str) -> str:
+        """What a service did for the whole deployment: ``<service>/<phase>``."""
+        return self.once + path(piece, "piece")
 
     def machine(self, host: str) -> str:
         return self.machines + part(host, "host")

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from underway.core.model.base import digest
 from underway.core.model.event import Event
+from underway.core.model.part import Milestone
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import (
     BUSY,
@@ -189,6 +190,9 @@ class Repository:
         for host, record in change.hosts.items():
             key = self.keys.host(host)
             writes[key] = encode(key, record, HostRecord)
+        for piece, milestone in change.once.items():
+            key = self.keys.milestone(piece)
+            writes[key] = encode(key, milestone, Milestone)
         if admission is not None:
             expect[self.keys.admission] = admission
         if fence is not None:
@@ -318,6 +322,10 @@ class Repository:
     def hosts(self) -> dict[str, HostRecord]:
         """What is known of every host over runs."""
         return self._below(self.keys.hosts, HostRecord)
+
+    def milestones(self) -> dict[str, Milestone]:
+        """What was done for the whole deployment, over runs, by ``<service>/<phase>``."""
+        return self._below(self.keys.once, Milestone)
 
     def machines(self) -> dict[str, Machine]:
         """The machines that stand in the place of one that was replaced, by host, over runs."""

@@ -20,6 +20,7 @@ from fast.planner.made import (
 from underway.core import visits
 from underway.core.model.base import replace
 from underway.core.model.cluster import Probe
+from underway.core.model.part import Part
 from underway.core.model.plan import Plan
 from underway.core.model.service import ReleaseCheck, Service
 from underway.core.model.state import HostRecord
@@ -351,7 +352,7 @@ def test_warnings_of_steps_health_balancers_and_what_is_not_there() -> None:
 
 
 def test_some_hosts_alone_end_before_the_point_of_no_return() -> None:
-    made = plan(cluster(ONE), catalogue(whole("keystone")), only=["a2"])
+    made = plan(cluster(ONE), catalogue(whole("keystone")), part=Part(hosts=("a2",)))
     assert [stage.kind for stage in made.stages] == ["preflight", "prepare", "expand", "control"]
     assert made.passes["control/api"].hosts == ("a2",)
     assert any("the plan ends before the point of no return: a1, a10" in text for text in made.warnings)

@@ -12,6 +12,7 @@ import pytest
 
 from support.sample_records import ENVELOPE, RUN, action_of, event, grant, started, step
 from underway.core.model.base import replace
+from underway.core.model.part import Milestone
 from underway.core.model.policy import Policy
 from underway.core.model.state import (
     ActionRecord,
@@ -66,6 +67,7 @@ KINDS: dict[type[Any], tuple[str, Any, Read]] = {
     Hold: ("holds/h1", Hold(host="h1", reason="disk", by="me", at=1.0), look),
     Health: ("health/h1", Health(healthy=True, since=1.0, checked=1.0), look),
     HostRecord: ("hosts/h1", HostRecord(release="1"), Repository.hosts),
+    Milestone: ("once/nova/finalize", Milestone(release="1", digest="0"), Repository.milestones),
     Machine: ("machines/h1", Machine(host="h1", number=1, by="me", at=1.0, reason="x", run="r1", serial=0), look),
     Leader: ("runs/r1/leader", Leader(name="c", term=1), lambda repository: repository.leader("r1")),
     Durations: ("durations", Durations(seconds={"a/b": (1.0,)}), Repository.durations),

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from underway.core.model.base import Value, digest
 from underway.core.model.cluster import Group, Host, Probe
+from underway.core.model.part import Part, Partial
 from underway.core.model.policy import Limit, Policy
 from underway.core.model.service import Step, Task
 
@@ -145,12 +146,17 @@ class Plan(Value, frozen=True, kw_only=True):
     inputs: dict[str, str] = {}  # part of the input -> its digest, to find drift
     mode: Literal["upgrade", "rollback", "roll"] = "upgrade"  # rollback: hosts that finish run `source` again
     title: str = ""  # of a roll: what is done on each host
+    part: Part = Part()  # what is upgraded now by choice; the rest waits for later plans
+    every: bool = False  # what earlier runs did for the whole deployment is done again (--all)
+    partial: tuple[Partial, ...] = ()  # hosts that earlier plans began, or that this one does not finish
+    once: dict[str, str] = {}  # <service>/<phase> that is done for the whole deployment -> digest of what it is made of
 
     @property
     def way(self) -> str:
         """From where to where, or what is rolled out, in a few words."""
         ways = {"rollback": f"rollback to {self.source}", "roll": self.title}
-        return ways.get(self.mode, f"{self.source} to {self.target}")
+        only = f", only {self.part.text}" if self.part.text else ""
+        return ways.get(self.mode, f"{self.source} to {self.target}{only}")
 
     def pass_of(self, action: str) -> Pass:
         """The pass of an action id. Raises KeyError for an id that is not of this plan."""

@@ -182,11 +182,13 @@ class PolicyRecord(Value, frozen=True, kw_only=True):
 
 
 class HostRecord(Value, frozen=True, kw_only=True):
-    """What is known of a host over runs: its release, and how long its passes took."""
+    """What is known of a host over runs: the release that it runs as a whole, and its ``services`` that run another one
+    (service -> release) where a run brought only some of them to it."""
 
     release: str
     by_run: str = ""
     at: float = 0.0
+    services: dict[str, str] = {}
 
 
 class Leader(Value, frozen=True, kw_only=True):

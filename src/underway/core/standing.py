@@ -1,0 +1,51 @@
+"""What a run leaves known of a host: the release that it runs, service by service where it is on its way. Pure.
+
+Invariants
+    1. A host is recorded as a whole on the release only when every service of it is: by this run, and by earlier ones
+       where the plan says that they did theirs (``Plan.partial``). What an operator waived is not done.
+    2. A service counts only when every visit that does something to it on that host is done.
+    3. A rollback takes back what the plan that it undoes had brought, and nothing of the runs before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from underway.core.model.part import Partial
+from underway.core.model.plan import Plan, action_id, split_action
+from underway.core.model.snapshot import Snapshot
+from underway.core.model.state import HostRecord
+
+
+def host_record(plan: Plan, snapshot: Snapshot, action: str, done: Collection[str], now: float) -> HostRecord | None:
+    """What is known of the host of ``action`` now that it is done; None where that says nothing of its release.
+
+    ``done``: actions that are done and of which ``snapshot`` does not know yet.
+    """
+    host = split_action(action)[1]
+    if plan.mode == "roll" or not plan.pass_of(action).upgrades:
+        return None
+    run = snapshot.run.id
+    before = next((one for one in plan.partial if host in one.hosts), Partial(hosts=(host,)))
+    machine = snapshot.machines.get(host)
+    if machine is not None and machine.run == run:  # what earlier runs did was lost with the machine before
+        before = Partial(hosts=(host,), left=(*before.left, *before.done))
+    release = plan.inputs.get(f"runs/{host}", plan.source).partition(",")[0]
+    left, brought = set(before.left), set[str]()
+    for work in plan.passes.values():
+        if work.upgrades and host in work.hosts:
+            mine = action_id(work.id, host)
+            brought.update(work.services)
+            if mine not in done and snapshot.state(mine) != "done":
+                left.update(work.services)
+    if plan.mode == "rollback":
+        there = set(before.done)
+        release = plan.source
+    elif not left:
+        return HostRecord(release=plan.target, by_run=run, at=now)
+    else:
+        there = {*before.done, *(brought - left)}
+        if not brought - left:
+            return None
+    services = dict.fromkeys(sorted(there), plan.target)
+    return HostRecord(release=release, by_run=run, at=now, services=services)
