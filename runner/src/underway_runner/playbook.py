@@ -116,6 +116,12 @@ def handlers_of(names: Sequence[str], handlers: Iterable[Task], known: Set[str])
     return found
 
 
+def gathered_again(steps: Sequence[str], specs: Mapping[str, Mapping[str, Any]], done: Set[str]) -> Set[str]:
+    """Finished steps that run once more in a resumed pass: those that only gather, where what is left may use it."""
+    last = max((index for index, step in enumerate(steps) if step not in done), default=-1)
+    return {step for step in steps[: last + 1] if step in done and specs[step].get("gathers")}
+
+
 def flushes_behind(steps: Sequence[str], specs: Mapping[str, Mapping[str, Any]], begun: Set[str]) -> List[str]:
     """Tags of the flushes that a resumed pass skips: of sections that ended before the last step that has begun."""
     last = max((index for index, step in enumerate(steps) if step in begun), default=-1)

@@ -144,7 +144,8 @@ class Supervisor:
     def _arguments(self, history: History) -> List[str]:
         """Command line of the pass: finished steps and flushes left out, pending handlers raised again."""
         begun = set(history.done) | set(history.failed) | set(history.open) | history.again
-        skip = [f"step_{playbook.step_slug(step)}" for step in self.steps if step in history.done]
+        again = playbook.gathered_again(self.steps, self.specs, history.done)
+        skip = [f"step_{playbook.step_slug(step)}" for step in self.steps if step in history.done and step not in again]
         raised = [f"raise_{playbook.handler_slug(name)}" for name in history.pending]
         if begun:
             skip += playbook.flushes_behind(self.steps, self.specs, begun)

@@ -19,6 +19,13 @@ def dangers(facts: Facts, losses: Sequence[Loss]) -> Iterator[str]:
     """Losses that are refused unless the policy allows a full outage (TRUST.md §4, 17 and 18)."""
     if facts.cluster.policy.allow_full_outage:
         return
+    lost = [loss.service for loss in losses if is_danger(facts, loss)]
+    if lost and facts.cluster.strategy == "lockstep":
+        yield (
+            f"strategy: lockstep takes all hosts of a role at once, and so {some(lost)}: allow it with "
+            "policy.allow_full_outage: true (--allow-full-outage)"
+        )
+        return
     for loss in losses:
         if loss.lost == loss.total > 1:
             yield (
@@ -104,7 +111,12 @@ def _of_hosts(facts: Facts, known: Mapping[str, HostRecord]) -> Iterator[str]:
             f"left out by choice and not on {facts.target} yet, so the plan ends before the point of no return: "
             f"{span(ordered(facts.outside), 8)}"
         )
-    empty = [name for name, members in facts.members.items() if not members]
+    for role, members in facts.driven.items():
+        lag = [name for name in members if facts.behind(name)]
+        if lag:
+            ends = "" if facts.catch_up else ", and until then no plan passes the point of no return"
+            yield f"operators upgrade role {role} themselves, so it has no passes: {span(lag, 8)}{ends}"
+    empty = [name for name, members in facts.members.items() if not members and name not in facts.driven]
     if empty:
         yield f"without hosts: role{'s' if len(empty) > 1 else ''} {listing(empty)}"
 
@@ -118,11 +130,12 @@ def _of_limits(
 ) -> Iterator[str]:
     sizes = role_sizes(facts.cluster)
     touched = {work.role for work in passes.values() if work.rolling}
+    whole = {work.role for work in passes.values() if work.whole}
     for name in ordered(touched):
         limit = roles[name]
         if limit.limit == 0:
             yield f"role {name} is held: limit 0, no host of it will move and what comes after it waits"
-        elif limit.limit >= sizes[name] > 1:
+        elif limit.limit >= sizes[name] > 1 and name not in whole:
             yield f"role {name}: limit {limit.limit} is the whole group at once ({sizes[name]} hosts)"
     for name, group in groups.items():
         size = sum(sizes[role] for role in group.roles)
@@ -202,8 +215,8 @@ def _of_catalogue(facts: Facts) -> Iterator[str]:
 def defaults(facts: Facts, roles: Mapping[str, RoleLimits], steps: Mapping[str, Step]) -> Iterator[str]:
     """The safe defaults that were taken, as sentences."""
     policy, standard = facts.cluster.policy, Policy()
-    bare = [name for name, limit in roles.items() if limit.stated == "default 1"]
-    if bare:
+    bare = [name for name, limit in roles.items() if limit.stated == "default 1" and name not in facts.driven]
+    if bare and facts.cluster.strategy == "rolling":
         yield f"limit of {listing(bare)}: 1 host at a time (none is stated)"
     if policy.failure_budget == standard.failure_budget:
         yield "failure budget: 1, so the first failed or unknown host halts the run"

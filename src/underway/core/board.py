@@ -336,7 +336,7 @@ class Board:
         )
         if host in self._sick and not at_hand:
             for visit in self.layout.rolling:
-                if host in visit.members:
+                if host in visit.members and not visit.midway:
                     known = self.actions.get(visit.prefix + host)
                     if known is not None and known.state == "done":
                         self.unproven.setdefault(visit, {})[host] = None

@@ -87,7 +87,7 @@ class IncrementalDecider:
             reasons=Reasons(base, changes, round_.table(), frozenset(grant.host for grant in round_.grants)),
             verdicts=verdicts,
             halt=halt.reason(look) if halt is not None else None,
-            stage=look.present.kind if look.stage >= 0 else "",
+            stage=look.present.name if look.stage >= 0 else "",
             finished=look.stage < 0,
             wake=min(wakes, default=0.0),
             slots=round_.slots(),
@@ -276,7 +276,7 @@ class _Round:
                 for unit in board.tally.spot(visit.role, "").wide:
                     units[unit.name] = unit
         if not all(visit.rolling for visit in visits):
-            units[look.present.kind] = board.parallel
+            units[look.present.name] = board.parallel
         return {
             name: (len(unit.members), unit.limit) for name, unit in units.items() if unit.limit is not None
         }  # fmt: skip

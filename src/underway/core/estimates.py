@@ -79,8 +79,9 @@ class _Schedule:
             pools = ["*"] if in_all is not None else []
             if work.rolling and work.role in plan.roles:
                 limits = plan.roles[work.role]
-                self._free.setdefault(f"role {work.role}", limits.limit)
-                pools.append(f"role {work.role}")
+                if not work.whole or not limits.limit:
+                    self._free.setdefault(f"role {work.role}", limits.limit)
+                    pools.append(f"role {work.role}")
                 if limits.group in plan.groups:
                     self._free.setdefault(f"group {limits.group}", plan.groups[limits.group].limit)
                     pools.append(f"group {limits.group}")

@@ -27,7 +27,8 @@ class Facts:
     ``services``: what takes part. ``catch_up``: the cluster is on the target already, only hosts that lag behind are
     upgraded. ``part``: what is planned now by choice. ``done``: services that earlier runs brought to the target, by
     host, of hosts that as a whole are not on it. ``outside``: hosts with services that wait for another plan, because
-    ``part`` left them out. ``finished``: (service, phase) that earlier runs did for the whole deployment.
+    ``part`` left them out. ``finished``: (service, phase) that earlier runs did for the whole deployment. ``driven``:
+    hosts of roles that operators upgrade themselves; they are in none of the above but ``running``.
     """
 
     cluster: Cluster
@@ -45,6 +46,7 @@ class Facts:
     done: Mapping[str, frozenset[str]] = field(default_factory=dict)
     outside: frozenset[str] = frozenset()
     finished: frozenset[tuple[str, Phase]] = frozenset()
+    driven: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hosts_cache: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -71,6 +73,8 @@ class Facts:
     def primary(self, service: str) -> tuple[str, str, str]:
         """(host, its role, why) that does the once-only work of a service: a canary, else the first by name."""
         for role in self.running[service]:
+            if role in self.driven:
+                continue
             for host in self.cluster.roles[role].canary:
                 return host, role, f"canary of {role}"
         hosts = self.hosts_of(service)
@@ -161,10 +165,12 @@ def _facts(
     by_role: dict[str, list[str]] = {role: [] for role in cluster.roles}
     for name, host in cluster.hosts.items():
         by_role[host.role].append(name)
-    members, pending, canaries = {}, {}, {}
+    members, pending, canaries, driven = {}, {}, {}, {}
     for role in ordered(cluster.roles):
         first = dict.fromkeys(cluster.roles[role].canary)
         members[role] = (*first, *(name for name in ordered(by_role[role]) if name not in first))
+        if cluster.roles[role].operator_driven:
+            driven[role], members[role] = members[role], ()
         left = tuple(name for name in members[role] if releases.get(name, cluster.release) != release.name)
         pending[role] = left if len(left) < len(members[role]) else members[role]
         canaries[role] = sum(1 for name in left[: len(first)] if name in first)
@@ -192,6 +198,7 @@ def _facts(
             and releases.get(name, cluster.release) != release.name
             and (done := [service for service, runs in record.services.items() if runs == release.name])
         },
+        driven=driven,
     )
 
 
@@ -251,6 +258,8 @@ def _reference_problems(cluster: Cluster, catalogue: Catalogue) -> Iterator[str]
         for other in role.after:
             if other not in cluster.roles:
                 yield f"roles.{name}.after: there is no role {other!r}{nearest(other, cluster.roles)}"
+            elif cluster.roles[other].operator_driven and not role.operator_driven:
+                yield f"roles.{name}.after: operators upgrade role {other} themselves, so nothing can wait for it"
         for host in role.canary:
             if host not in cluster.hosts or cluster.hosts[host].role != name:
                 yield f"roles.{name}.canary: {host!r} is no host of the role"
@@ -265,11 +274,12 @@ def _reference_problems(cluster: Cluster, catalogue: Catalogue) -> Iterator[str]
             elif grouped.setdefault(role_name, name) != name:
                 yield f"role {role_name} is in two groups, {grouped[role_name]} and {name}: expected one"
     used = {service for role in cluster.roles.values() for service in role.services}
+    served = {service for role in cluster.roles.values() if not role.operator_driven for service in role.services}
     for name in ordered(used & set(catalogue.services)):
         for phase, spec in catalogue.services[name].phases.items():
             if phase not in PHASES:
                 yield f"service {name}: there is no phase {phase!r}{nearest(phase, PHASES)}"
-            if spec.on and spec.on not in used:
+            if spec.on and spec.on not in served:
                 yield f"service {name}, phase {phase}: 'on: {spec.on}' has no hosts{nearest(spec.on, used)}"
 
 

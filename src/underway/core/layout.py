@@ -16,12 +16,13 @@ class Visit:
 
     ``known`` is false for a pass that a stage names and the plan does not have: nobody can finish it, so what comes
     after it waits (a decision holds where it does not know). ``executors``: hosts that execute a leg for others
-    (balancers). ``undoes``: it is a rollback's, for hosts that may be ill because of what it undoes.
+    (balancers). ``undoes``: it is a rollback's, for hosts that may be ill because of what it undoes. ``follows``: a
+    pass of the same lockstep took its hosts' services away before, so they may be ill for that.
     """
 
     __slots__ = (
-        "after", "canaries", "executors", "guessed", "hosts", "id", "index", "known", "members", "once", "p50", "p90",
-        "places", "prefix", "role", "rolling", "stage", "undoes", "upgrades",
+        "after", "canaries", "executors", "follows", "guessed", "hosts", "id", "index", "known", "members", "midway",
+        "once", "p50", "p90", "places", "prefix", "role", "rolling", "stage", "undoes", "upgrades", "whole",
     )  # fmt: skip
 
     def __init__(self, index: int, stage: int, name: str, work: Pass | None, undoes: bool) -> None:
@@ -38,6 +39,9 @@ class Visit:
         self.upgrades = work.upgrades if work else False
         self.once = work.once if work else False
         self.canaries = work.canaries if work else 0
+        self.whole = work.whole if work else False
+        self.midway = work.midway if work else False
+        self.follows = False
         self.guessed = work is not None and not work.basis.endswith("past runs")
         self.p50 = work.p50 if work else 0.0
         self.p90 = work.p90 if work else 0.0
@@ -63,12 +67,16 @@ class Layout:
         self.stages: tuple[Stage, ...] = plan.stages
         by_stage: list[tuple[Visit, ...]] = []
         self.visits: dict[str, Visit] = {}
+        taken: set[str] = set()
         for number, stage in enumerate(plan.stages):
             found = []
             for name in dict.fromkeys(stage.passes):
                 if name in self.visits:
                     continue  # a pass belongs to the first stage that names it
                 visit = Visit(len(self.visits), number, name, plan.passes.get(name), plan.mode == "rollback")
+                visit.follows = visit.role in taken
+                if visit.midway:
+                    taken.add(visit.role)
                 self.visits[name] = visit
                 found.append(visit)
             by_stage.append(tuple(found))

@@ -131,6 +131,7 @@ class Losses:
     def _bound(self, passes: Collection[Pass]) -> tuple[int, str]:
         """The most hosts that these passes can have out at once, and which limit says so."""
         by_role: dict[str, int] = {}
+        whole = {found.role for found in passes if found.whole}
         for found in passes:
             # Canaries are finished before the others start: the larger part is the most that can be out.
             most = max(found.canaries, len(found.hosts) - found.canaries)
@@ -138,7 +139,9 @@ class Losses:
         parts = []
         for role, most in by_role.items():
             limit = self._roles[role]
-            if limit.limit == 0:
+            if role in whole and limit.limit:
+                parts.append((most, f"lockstep takes all of {role}"))
+            elif limit.limit == 0:
                 parts.append((0, f"{role} is held (limit 0)"))
             elif limit.limit < most:
                 parts.append((limit.limit, f"limit {limit.limit} of {role}{_stated(limit.stated)}"))
@@ -188,8 +191,8 @@ class Losses:
 
 def _together(passes: Sequence[Pass], above: Mapping[str, set[str]]) -> Iterator[list[Pass]]:
     """Largest sets of passes that may be at work at once: of one stage, and none waits for another."""
-    for stage in ("control", "data"):
-        inside = [work for work in passes if work.stage == stage]
+    for stage in sorted({(work.stage, work.number or 0) for work in passes if work.upgrades}):
+        inside = [work for work in passes if (work.stage, work.number or 0) == stage]
         if len(inside) > EXACT:
             yield inside  # an upper bound: more than these are never at work at once
         elif inside:

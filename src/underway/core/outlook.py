@@ -324,8 +324,9 @@ def _commands(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook
         yield Command("underway resume", "undo the pause")
     kinds = {group.kind for group in found.progress.waiting}
     if "approval-wanted" in kinds:
-        final = any(stage.kind == decision.stage and stage.point_of_no_return for stage in plan.stages)
-        line = "underway finalize" if final else f"underway approve {decision.stage}"
+        present = next((stage for stage in plan.stages if stage.name == decision.stage), None)
+        final = present is not None and present.point_of_no_return
+        line = "underway finalize" if final else f"underway approve {present.kind if present else decision.stage}"
         yield Command(line, "pass the point of no return" if final else f"let stage {decision.stage} begin")
     for hold in found.held:
         who = "'*'" if hold.host == "*" else hold.host

@@ -17,6 +17,7 @@ from underway.core.model.base import replace
 from underway.core.model.plan import Edge, Leg, Pass, StageKind
 from underway.core.model.service import Phase, Step
 from underway.core.names import listing, natural, slug
+from underway.core.numbered import by_number, without_duplicates
 from underway.core.ordering import Needs, Unit, service_order
 from underway.core.visits import Arrangement, Visit, arrange
 
@@ -49,21 +50,27 @@ class Builder:
     # -- legs
 
     def legs(
-        self, services: Sequence[str], phases: Iterable[Phase], once: bool, again: bool = False
+        self,
+        services: Sequence[str],
+        phases: Iterable[Phase],
+        once: bool,
+        again: bool = False,
+        picks: Callable[[Step], bool] | None = None,
     ) -> tuple[Leg, ...]:
-        """What is executed where, in order: consecutive steps on the same machine are one leg."""
+        """What is executed where, in order: consecutive steps on the same machine are one leg. ``picks``: which steps;
+        None: all of the phases."""
         work: list[tuple[str, list[str]]] = []
         for phase in phases:
-            inner: list[tuple[str, list[str]]] = []  # (service whose hosts do it, steps), neighbours together
+            listed: list[tuple[str, Step]] = []
             for service in reversed(services) if phase == "drain" else services:
                 spec = self.facts.phase(service, phase, once)
-                if spec is None:
-                    continue
-                names = [self.step(step, again) for step in spec.steps]
-                if inner and inner[-1][0] == spec.on:
-                    inner[-1][1].extend(names)
-                else:
-                    inner.append((spec.on, names))
+                if spec is not None:
+                    listed += [(spec.on, step) for step in spec.steps if picks is None or picks(step)]
+            inner: list[tuple[str, list[str]]] = []  # (service whose hosts do it, steps), neighbours together
+            for on, step in without_duplicates(by_number(listed), self.facts.catalogue.services):
+                if not inner or inner[-1][0] != on:
+                    inner.append((on, []))
+                inner[-1][1].append(self.step(step, again))
             for on, names in inner:
                 for machine in self.facts.hosts_of(on) if on else ("",):
                     if work and work[-1][0] == machine:
@@ -76,7 +83,10 @@ class Builder:
         """Keep a step for the plan; its id."""
         if again:
             step = replace(step, id=step.id + AGAIN)
-        self.steps.setdefault(step.id, step)
+        name, number = step.id, 1
+        while self.steps.setdefault(step.id, step) != step:  # less than it is elsewhere, and another part of it
+            number += 1
+            step = replace(step, id=f"{name}{number}")
         return step.id
 
     # -- stages without order: every host at any time
@@ -104,7 +114,7 @@ class Builder:
         if phase not in ALWAYS_ONCE:
             return [self._prepared(self.once(kind, phase, service)) for service in services]
         found = arrange([Unit(service, service) for service in services], self.needs_among(services))
-        return self._arranged(found, lambda visit: self.once(kind, phase, visit.services[0]))
+        return self.arranged(found, lambda visit: self.once(kind, phase, visit.services[0]))
 
     def _prepared(self, name: str) -> str:
         """What a service prepares once for all comes after its role was prepared: it may use what that put there."""
@@ -148,7 +158,7 @@ class Builder:
             self.passes[name] = replace(self.passes[name], rolling=bool(restarted))
             return name
 
-        return self._arranged(found, make)
+        return self.arranged(found, make)
 
     def _restarted(self, service: str) -> bool:
         spec = self.facts.phase(service, "finalize", once=False)
@@ -156,7 +166,7 @@ class Builder:
 
     # -- common parts
 
-    def _arranged(self, found: Arrangement, make: Callable[[Visit], str]) -> list[str]:
+    def arranged(self, found: Arrangement, make: Callable[[Visit], str]) -> list[str]:
         """Passes of an ordered stage with their edges, listed so that each comes after what it waits for."""
         before = {index: {other for other, _ in visit.after} for index, visit in enumerate(found.visits)}
         keys = [(natural(visit.group), visit.number) for visit in found.visits]
@@ -170,12 +180,15 @@ class Builder:
             self.passes[name] = replace(self.passes[name], after=edges)
         return list(names.values())
 
-    def once(self, kind: StageKind, phase: Phase, service: str) -> str:
+    def once(
+        self, kind: StageKind, phase: Phase, service: str, suffix: str = "", picks: Callable[[Step], bool] | None = None
+    ) -> str:
+        """A pass of once-only work, on the service's primary host. ``suffix`` ends its id."""
         host, role, why = self.facts.primary(service)
-        name = f"{kind}/{service}" if phase == kind else f"{kind}/{service}.{phase}"
+        name = (f"{kind}/{service}" if phase == kind else f"{kind}/{service}.{phase}") + suffix
         while name in self._used:
             name += ".once"
-        legs = self.legs((service,), (phase,), once=True)
+        legs = self.legs((service,), (phase,), once=True, picks=picks)
         text = f"once for {service}, on {host} ({why})"
         return self.add(name, kind, role, (service,), (host,), legs, text, once=True)
 

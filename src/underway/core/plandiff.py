@@ -50,8 +50,8 @@ def _names(what: str, old: Sequence[str], new: Sequence[str], many: str = "") ->
 
 
 def _stages(old: Plan, new: Plan) -> Iterator[str]:
-    before = {stage.kind: stage for stage in old.stages}
-    after = {stage.kind: stage for stage in new.stages}
+    before = {stage.name: stage for stage in old.stages}
+    after = {stage.name: stage for stage in new.stages}
     yield from (f"stage {kind} added" for kind in after if kind not in before)
     yield from (f"stage {kind} removed" for kind in before if kind not in after)
     for kind, stage in after.items():

@@ -12,8 +12,9 @@ from dataclasses import replace as copy_of
 from underway.core import advice, milestones
 from underway.core.drift import input_digests
 from underway.core.estimates import timed
-from underway.core.facts import Facts, gather, refuse
+from underway.core.facts import VISIT, Facts, gather, refuse
 from underway.core.gatestep import with_gates
+from underway.core.lockstep import lockstep
 from underway.core.losses import Losses, group_limits, role_limits
 from underway.core.model.base import replace
 from underway.core.model.cluster import Cluster
@@ -21,6 +22,7 @@ from underway.core.model.part import Milestone, Part
 from underway.core.model.plan import Plan, Stage, StageKind
 from underway.core.model.service import Catalogue
 from underway.core.model.state import HostRecord
+from underway.core.numbered import never_selected, with_selected
 from underway.core.parts import Selection, problems, split
 from underway.core.passes import Builder
 from underway.core.rolling import rolling, set_apart
@@ -36,6 +38,8 @@ WHY: dict[StageKind, str] = {
     "contract": "what only the old release used is removed",
     "verify": "the result is proven as a whole",
 }
+
+LOCKSTEP = "all hosts finish this number before any begins the next"
 
 NO_RETURN: tuple[StageKind, ...] = ("finalize", "migrate", "contract")
 """The first of these that a plan has is its point of no return: after it the old release cannot run."""
@@ -67,7 +71,7 @@ def build_plan(
     each.
     """
     known = known or {}
-    stated, catalogue = catalogue, with_gates(catalogue)
+    stated, catalogue = catalogue, with_gates(with_selected(catalogue, cluster.numbers))
     finished = () if every else milestones.standing(catalogue, target, reached or {})
     whole = copy_of(gather(cluster, catalogue, target, known), finished=frozenset(finished))
     selection = Selection(whole, part or Part())
@@ -87,6 +91,7 @@ def build_plan(
         p50, p90, basis = timed(work, builder.steps, durations or {})
         passes[name] = replace(work, p50=p50, p90=p90, basis=basis)
     rollback = {} if idle else _rollback(builder)
+    by_hand = {} if idle else _by_hand(builder)
     told = {step.service for step in builder.steps.values()}
     warned = advice.warnings(facts, stages, passes, builder.steps, roles, groups, losses, known)
     if idle:
@@ -108,10 +113,11 @@ def build_plan(
         needs={name: s.waits_for for name, s in catalogue.services.items() if name in facts.services and s.waits_for},
         release_vars=facts.release.vars,
         rollback=rollback,
+        by_hand=by_hand,
         policy=cluster.policy,
         probes=cluster.probes,
         losses=losses,
-        warnings=(*warned, *builder.notes),
+        warnings=(*warned, *builder.notes, *never_selected(cluster, stated)),
         defaults=(*advice.defaults(facts, roles, builder.steps), *milestones.told(facts, reached or {})),
         inputs=input_digests(cluster, stated, target, digests, known, finished),
         part=facts.part,
@@ -123,13 +129,15 @@ def build_plan(
 
 def _stages(builder: Builder, approvals: Sequence[str]) -> tuple[Stage, ...]:
     facts = builder.facts
-    late = not facts.catch_up and facts.part.whole
+    lag = any(facts.behind(host) for hosts in facts.driven.values() for host in hosts)
+    late = not facts.catch_up and facts.part.whole and not lag
     once = not facts.catch_up
     made: dict[StageKind, list[str]] = {}
     made["preflight"] = builder.per_host("preflight", "preflight") + builder.once_only("preflight", "preflight")
     made["prepare"] = builder.per_host("prepare", "prepare") + builder.once_only("prepare", "prepare")
     made["expand"] = builder.once_only("expand", "expand") if once else []
-    made["control"], made["data"] = (split(builder, ids) for ids in rolling(builder))
+    numbered = lockstep(builder) if facts.cluster.strategy == "lockstep" else []
+    made["control"], made["data"] = ([], []) if numbered else (split(builder, ids) for ids in rolling(builder))
     made["finalize"] = builder.finalize() if late else []
     made["migrate"] = builder.once_only("migrate", "migrate") if late else []
     made["contract"] = builder.once_only("contract", "contract") if late else []  # what has moved is in its place now
@@ -138,16 +146,21 @@ def _stages(builder: Builder, approvals: Sequence[str]) -> tuple[Stage, ...]:
     again = builder.per_host("verify", "verify", again=True) if changed else []
     made["verify"] = again + (builder.once_only("verify", "verify") if facts.part.whole else [])
     no_return = next((kind for kind in NO_RETURN if made[kind]), None)
+    listed: list[tuple[StageKind, int | None, list[str]]] = []
+    for kind, ids in made.items():
+        listed += [("control", number, found) for number, found in numbered] if kind == "control" else []
+        listed.append((kind, None, ids))
     return tuple(
         Stage(
             kind=kind,
+            number=number,
             passes=tuple(ids),
-            why=WHY[kind],
+            why=WHY[kind] if number is None else LOCKSTEP,
             # "finalize" in the policy means the point of no return, whichever stage that is in this plan
             approval=kind in approvals or (kind == no_return and "finalize" in approvals),
             point_of_no_return=kind == no_return,
         )
-        for kind, ids in made.items()
+        for kind, number, ids in listed
         if ids
     )
 
@@ -165,6 +178,17 @@ def _rollback(builder: Builder) -> dict[str, tuple[str, ...]]:
         ]
         if steps:
             found[role] = tuple(steps)
+    return found
+
+
+def _by_hand(builder: Builder) -> dict[str, tuple[str, ...]]:
+    """Role that operators upgrade themselves -> the steps of its hosts' upgrade, in order (B12)."""
+    found = {}
+    for role in builder.facts.driven:
+        legs = builder.legs(builder.in_order(role), ("prepare", *VISIT), once=False)
+        steps = tuple(step for leg in legs for step in leg.steps)
+        if steps:
+            found[role] = steps
     return found
 
 

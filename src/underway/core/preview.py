@@ -67,6 +67,8 @@ def _stage(plan: Plan, stage: Stage, number: int, seconds: float) -> Branch:
     marks = ["point of no return"] if stage.point_of_no_return else []
     if stage.approval:
         marks.append("waits for your approval")
+    if stage.number is not None:
+        marks.insert(0, f"number {stage.number}")
     title = f"{number} {stage.kind}" + "".join(f", {mark}" for mark in marks)
     passes = tuple(_pass(plan, plan.passes[name]) for name in stage.passes)
     style: Style = "danger" if stage.point_of_no_return else "head"
@@ -104,11 +106,13 @@ def _hosts(plan: Plan, work: Pass) -> str:
     if not work.rolling:
         return hosts
     limits = plan.roles[work.role]
+    within = f", within group {limits.group}" if limits.group else ""
     if limits.limit == 0:
         return f"{hosts}; held (limit 0)"
+    if work.whole:
+        return f"{hosts}; all at once{within}"
     stated = "" if limits.stated.isdigit() else f" ({limits.stated})"
-    group = f", within group {limits.group}" if limits.group else ""
-    return f"{hosts}; {limits.limit} at a time{stated}{group}"
+    return f"{hosts}; {limits.limit} at a time{stated}{within}"
 
 
 def _legs(plan: Plan, legs: Sequence[Leg]) -> Iterator[str]:

@@ -190,7 +190,7 @@ def _stage(layout: Layout, records: _Records, number: int) -> StageProgress:
         silent = len(visit.members) - len(known)
         if silent:
             states["pending"] = states.get("pending", 0) + silent
-    return StageProgress(layout.stages[number].kind, total, states)
+    return StageProgress(layout.stages[number].name, total, states)
 
 
 def _hosts(layout: Layout, records: _Records, snapshot: Snapshot) -> dict[str, int]:
@@ -235,7 +235,7 @@ def _next(layout: Layout, decision: Decision) -> tuple[str, ...]:
     """Granted ones first, then those that wait for capacity only, in the plan's order."""
     found = [grant.action for grant in decision.grants[:NEXT]]
     for number, stage in enumerate(layout.stages):
-        if stage.kind != decision.stage:
+        if stage.name != decision.stage:
             continue
         for visit in layout.by_stage[number]:
             for host in visit.hosts:

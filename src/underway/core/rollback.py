@@ -24,12 +24,14 @@ def rollback_plan(plan: Plan, snapshot: Snapshot, policy: Policy | None = None) 
     """The plan that undoes what ``plan`` did so far, by the states in ``snapshot``; not sealed yet.
 
     ``policy`` is the one in force where it was changed during the run. Raises Refused after the point of no return,
-    while a host is at work, for a role without a ``rollback`` phase, and where no host was changed.
+    while a host is at work, for a lockstep, a role without a ``rollback`` phase, and where no host was changed.
     """
     if plan.mode == "rollback":
         raise Refused("the current run is a rollback itself; make a new plan to go forward")
     if plan.mode == "roll":
         raise Refused(f"what was rolled out ({plan.title}) cannot be rolled back: roll out what undoes it")
+    if any(work.number is not None for work in plan.passes.values()):
+        raise Refused("the upgrade goes in lockstep over all hosts: there is no way back host by host")
     if (action := past_no_return(plan, snapshot)) is not None:
         raise Refused(f"the point of no return is passed: {action} is {snapshot.state(action)}; go forward instead")
     if busy := at_work(snapshot):

@@ -46,9 +46,9 @@ def rolling(builder: Builder) -> tuple[list[str], list[str]]:
     needs = builder.needs_among({unit.service for unit in units})
     once_role = {group: role for group, (_, _, _, role) in once.items()}
     stated = {name: role.after for name, role in roles.items()}
-    problems: list[str | OrderImpossible] = [*mixed_cycles(units, needs, _with_once(stated, once_role), roles)]
+    problems: list[str | OrderImpossible] = [*mixed_cycles(units, needs, with_once(stated, once_role), roles)]
     refuse(problems)
-    after = _with_once(closed(stated), once_role)
+    after = with_once(closed(stated), once_role)
     found = arrange(units, needs, after, roles, builder.alone)
     if not found.exact:
         builder.notes.append("the search for the fewest visits was cut short: another order may need fewer")
@@ -108,7 +108,7 @@ def _units(builder: Builder) -> list[Unit]:
     ]
 
 
-def _with_once(after: Mapping[str, Collection[str]], once_role: Mapping[str, str]) -> dict[str, set[str]]:
+def with_once(after: Mapping[str, Collection[str]], once_role: Mapping[str, str]) -> dict[str, set[str]]:
     """``after`` of roles and of once-only pieces: these wait, and are waited for, like the role of their host."""
     groups = {**{role: role for role in after}, **once_role}
     return {

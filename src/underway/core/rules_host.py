@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from underway.core.layout import Visit
 from underway.core.model.state import BUSY, TROUBLED, ActionRecord, ActionState
 from underway.core.rulebook import Contributor, HostFacts, Rule, Said, said
 from underway.core.words import clean, clock, moment
@@ -155,7 +156,11 @@ def _unhealthy(facts: HostFacts) -> bool:
 
 
 def is_unhealthy_before(facts: HostFacts) -> bool:
-    return _unhealthy(facts) and not facts.retry and any(visit.rolling and not visit.undoes for visit in facts.todo)
+    return _unhealthy(facts) and not facts.retry and any(map(_wants_health, facts.todo))
+
+
+def _wants_health(visit: Visit) -> bool:
+    return visit.rolling and not visit.undoes and not visit.follows
 
 
 def say_unhealthy_before(facts: HostFacts) -> Said:

@@ -118,9 +118,9 @@ def say_stage_waits(case: IdleCase) -> Said:
     present, then = look.present, look.layout.stages[case.next]
     left = look.left(look.stage)
     return said(
-        f"waits for stage {then.kind}: {plural(left, 'action')} of stage {present.kind} not finished",
-        stage=then.kind,
-        present=present.kind,
+        f"waits for stage {then.name}: {plural(left, 'action')} of stage {present.name} not finished",
+        stage=then.name,
+        present=present.name,
         left=left,
     )
 

@@ -58,12 +58,18 @@ def say_limit_zero(case: SlotCase) -> Said:
     return said(f"{unit.label} has a limit of 0: held, no host moves", unit=unit.name)
 
 
+def _bound(case: SlotCase, unit: Unit) -> bool:
+    """Whether the unit's limit holds for this pass: that of its role does not for one that takes the whole role."""
+    return not (case.visit.whole and unit.kind == "role")
+
+
 def _stuck_over(case: SlotCase, units: tuple[Unit, ...]) -> Unit | None:
     """A unit with more hosts out than its limit, this one among them, of which none comes back by itself."""
     if not (case.counted and case.visit.rolling):
         return None
     for unit in units:
-        if not unit.fits(True) and not {"at work", "soaking", "in another run"} & set(unit.members.values()):
+        back = {"at work", "soaking", "in another run"} & set(unit.members.values())
+        if _bound(case, unit) and not unit.fits(True) and not back:
             return unit
     return None
 
@@ -93,7 +99,7 @@ def _full(case: SlotCase, kind: str) -> Unit | None:
     if not case.visit.rolling:
         return None
     for unit in case.spot.wide:
-        if unit.kind == kind and not unit.fits(case.counted):
+        if unit.kind == kind and _bound(case, unit) and not unit.fits(case.counted):
             return unit
     return None
 
@@ -143,7 +149,7 @@ def say_parallel_over(case: SlotCase) -> Said:
     unit = case.look.parallel
     return said(
         f"waits for its turn: {len(unit.members)} of {unit.limit} at once in use{unit.who(case.look.layout.order)}, "
-        f"and kept until what waits for stage {case.look.present.kind} is tried again "
+        f"and kept until what waits for stage {case.look.present.name} is tried again "
         f"(underway limit prepare {len(unit.members) + 1})",
         used=len(unit.members),
         limit=unit.limit,
@@ -157,7 +163,7 @@ def parallel_full(case: SlotCase) -> bool:
 def say_parallel_full(case: SlotCase) -> Said:
     unit = case.look.parallel
     return said(
-        f"waits for its turn: {len(unit.members)} of {unit.limit} at work at once in stage {case.look.present.kind}",
+        f"waits for its turn: {len(unit.members)} of {unit.limit} at work at once in stage {case.look.present.name}",
         used=len(unit.members),
         limit=unit.limit,
     )

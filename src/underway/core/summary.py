@@ -221,7 +221,7 @@ def _stage(plan: Plan, stage: Stage, actions: Mapping[str, ActionRecord]) -> Sta
     done = sum(states.get(state, 0) for state in FINISHED)
     ends = [actions[action].ended or actions[action].finished for action in ids if action in actions]
     return StageRow(
-        stage=stage.kind,
+        stage=stage.name,
         why=clean(stage.why, TEXT_LIMIT),
         approval=stage.approval,
         point_of_no_return=stage.point_of_no_return,

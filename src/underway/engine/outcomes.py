@@ -115,7 +115,7 @@ def _finished(work: Pass, record: ActionRecord, report: Report, now: float) -> t
         return (*begun, Outcome(step_on, "leg-done", text))
     ended = replace(latest, leg=len(work.legs), finished=now, duration=spent, reason="", step="", stuck=False)
     took = f"{report.host} finished its work in {spent:.1f} s"
-    if work.rolling:
+    if work.rolling and not work.midway:
         return (*begun, Outcome(replace(ended, state="soaking"), "work-done", took))
     return (*begun, Outcome(replace(ended, state="done", ended=now), "done", took))
 

@@ -44,7 +44,7 @@ def sizes(plan: Plan, pass_: Pass) -> list[int]:
 
 
 def _limit(plan: Plan, pass_: Pass) -> int:
-    limits = [plan.roles[pass_.role].limit]
+    limits = [len(pass_.hosts)] if pass_.whole and plan.roles[pass_.role].limit else [plan.roles[pass_.role].limit]
     limits += [group.limit for group in plan.groups.values() if pass_.role in group.roles]
     if plan.policy.limit is not None:
         limits.append(plan.policy.limit.resolve(len(plan.hosts)))

@@ -76,6 +76,7 @@ class Wrong:
     starts_short: bool = False  # a journal that lacks what was seen of it is as good as any
     takes_for_others: bool = False  # a ticket for the machine that was there before, or after, is as good as any
     keeps_void: bool = False  # what was done for a machine that was replaced counts for the new one
+    keeps_gathered: bool = False  # what was gathered before an interruption is not gathered again
 
 
 class SimHost:
@@ -170,6 +171,8 @@ class SimHost:
         if void:  # what it changed is undone: the host that it was done for is a new machine
             self._happened -= {(order.action, step) for step in ticket.steps}
         done = dict(known.done) if known is not None and keeps else {}
+        if not self.wrong.keeps_gathered:
+            self._gather_again(ticket, done)
         begun = dict(known.begun) if known is not None and keeps else {}
         leg = Leg(ticket=ticket, token=order.token, done=done, begun=begun, alive=True, began=self._world.now())
         self.damaged = False
@@ -180,6 +183,13 @@ class SimHost:
             return "accepted"
         self._next(leg)
         return "accepted"
+
+    def _gather_again(self, ticket: Ticket, done: dict[str, str]) -> None:
+        """What is still to be done may use what was gathered before: forget that it was."""
+        open_ = [place for place, step in enumerate(ticket.steps) if done.get(step) not in ("done", "skipped")]
+        for step in ticket.steps[: max(open_, default=0)]:
+            if done.get(step) == "done" and self._plan.steps[step].gathers:
+                del done[step]
 
     def _ended(self, known: Leg) -> bool:
         """Whether the same ticket needs nothing more than the answer that the host has."""

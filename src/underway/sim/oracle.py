@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from underway.core.model.plan import Plan, action_id, split_action
+from underway.core.model.plan import Pass, Plan, action_id, split_action
 from underway.core.model.policy import Limit, Policy
 from underway.sim.hosts import Effect
 from underway.sim.through import Through
@@ -156,7 +156,8 @@ class Oracle:
             self._happened(action, new.get("leg", 0), here)
         if old["state"] == "soaking" and new["state"] == "done":
             self._judge_gate(action, old)
-        if old["state"] != "soaking" and new["state"] == "done" and self._plan.pass_of(action).rolling:
+        work = self._plan.pass_of(action)
+        if old["state"] != "soaking" and new["state"] == "done" and work.rolling and not work.midway:
             self._bad(f"P7: {here} without a gate")
         if new["state"] == "skipped":
             self.witness.waived.add(action)
@@ -330,8 +331,10 @@ class Oracle:
         }  # fmt: skip
         if busy:
             self._bad(f"I4: {action} was claimed while {min(busy)} was at work on the same host")
+        if work.number is not None:
+            self._judge_lockstep(action, work.number)
         if work.rolling:
-            self._judge_limits(host, before, together)
+            self._judge_limits(work, host, before, together)
             self._judge_window(action, record, work.p90)
         else:
             self._judge_parallel(action, before, together)
@@ -342,7 +345,7 @@ class Oracle:
         edges = [edge.before for edge in work.after]
         barrier: list[str] = []
         for stage in self._plan.stages:
-            if stage.kind == work.stage:
+            if pass_id in stage.passes:
                 wanted = stage.approval or stage.kind in self.policy.approvals
                 if wanted and stage.kind not in self.approved:
                     self._bad(f"P2: {action} was claimed before stage {stage.kind} was approved")
@@ -365,13 +368,23 @@ class Oracle:
                 and state == "done"
                 and sick
                 and self._plan.passes[other].rolling
+                and not self._plan.passes[other].midway
                 and member not in self.gone
                 and not _at_hand(member, self._plan, before)
             ):
                 self._bad(f"P2: {action} was claimed while {member}, which it comes after, was unhealthy")
                 return
 
-    def _judge_limits(self, host: str, before: dict[str, dict[str, Any]], together: list[str]) -> None:
+    def _judge_lockstep(self, action: str, number: int) -> None:
+        """B4: nobody begins a number before all hosts have finished all numbers below it, whatever stages say."""
+        for work, host in self._plan.actions():
+            if work.number is not None and work.number < number:
+                name = action_id(work.id, host)
+                if self.actions.get(name, {}).get("state") not in OVER:
+                    self._bad(f"P2: {action}, number {number}, was claimed before {name}, number {work.number}, ended")
+                    return
+
+    def _judge_limits(self, work: Pass, host: str, before: dict[str, dict[str, Any]], together: list[str]) -> None:
         down = set(self.witness.began.values())
         down |= {split_action(name)[1] for name in together if self._plan.pass_of(name).rolling} - {host}
         for name, record in before.items():
@@ -389,7 +402,7 @@ class Oracle:
         ):
             self._bad(f"P1: {host} was claimed with {len(active)} other failure domains down")
         down.add(host)
-        for label, members, limit in self._groups(host):
+        for label, members, limit in self._groups(host, work):
             used = len(down & members)
             self.most[label] = max(self.most.get(label, (0, 0)), (used, limit))
             if used > limit:
@@ -422,7 +435,7 @@ class Oracle:
 
     # --- groups and limits -----------------------------------------------------------------------------------------
 
-    def _groups(self, host: str) -> list[tuple[str, frozenset[str], int]]:
+    def _groups(self, host: str, work: Pass | None = None) -> list[tuple[str, frozenset[str], int]]:
         found: list[tuple[str, frozenset[str], int]] = []
         here, policy = self._plan.hosts[host], self.policy
 
@@ -440,7 +453,8 @@ class Oracle:
             found.append((label, members, limit.resolve(len(members)) if limit is not None else planned))
 
         planned = self._plan.roles[here.role].limit
-        add(f"role {here.role}", (here.role,), None, policy.role_limits.get(here.role), planned)
+        if work is None or not work.whole:  # a whole pass takes all hosts of its role, which the plan says
+            add(f"role {here.role}", (here.role,), None, policy.role_limits.get(here.role), planned)
         for group in self._plan.groups.values():
             if here.role in group.roles:
                 add(f"group {group.name}", group.roles, None, policy.group_limits.get(group.name), group.limit)
@@ -472,10 +486,19 @@ class Oracle:
         if len(self.witness.began) == begun:
             return
         busy = set(self.witness.began.values())
-        for label, members, _ in self._groups(split_action(effect.action)[1]):
+        self._see_lockstep(effect)
+        for label, members, _ in self._groups(split_action(effect.action)[1], self._plan.pass_of(effect.action)):
             used = len(busy & members)
             if used > self._largest[label]:
                 self._bad(f"I1: {used} hosts of {label} were at work at once, the limit was {self._largest[label]}")
+
+    def _see_lockstep(self, effect: Effect) -> None:
+        """B4, on what hosts do: while one is at a number, none is at another."""
+        number = self._plan.pass_of(effect.action).number
+        for action in self.witness.began if number is not None else ():
+            other = self._plan.pass_of(action).number
+            if other is not None and other != number:
+                self._bad(f"B4: {effect.action} of number {number} was begun while {action} of {other} was not over")
 
     def judge_end(self) -> None:
         """After a run that is done: nothing was skipped silently (I6), and nothing goes on."""

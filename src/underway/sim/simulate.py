@@ -85,6 +85,7 @@ class _Watch:
         self.began: dict[str, float] = {}
         self.ended: dict[str, float] = {}
         self.order: list[tuple[float, str]] = []
+        self._stage_of = {name: stage.name for stage in plan.stages for name in stage.passes}
         self._down: set[str] = set()
         self._served: dict[str, set[str]] = {}
         for work in plan.passes.values():
@@ -106,12 +107,12 @@ class _Watch:
                 continue
             work = self.plan.pass_of(event.action)
             if event.kind == "claimed":
-                self.began.setdefault(work.stage, event.at - self.start)
+                self.began.setdefault(self._stage_of[work.id], event.at - self.start)
                 self.order.append((round(event.at - self.start, 3), event.action))
                 if work.rolling:
                     self._change(event.host, True)
             if event.kind in ("done", "skipped"):
-                self.ended[work.stage] = event.at - self.start
+                self.ended[self._stage_of[work.id]] = event.at - self.start
                 if work.rolling:
                     self._change(event.host, False)
 
@@ -183,9 +184,9 @@ def simulate(plan: Plan, scenario: Scenario, seed: int = 1, parts: Parts | None 
         hosts=len({host for work in plan.passes.values() for host in work.hosts}),
         failures=len(failed),
         stages=[
-            (kind.kind, watch.began[kind.kind], watch.ended.get(kind.kind, stage.world.now() - stage.run.started))
+            (kind.name, watch.began[kind.name], watch.ended.get(kind.name, stage.world.now() - stage.run.started))
             for kind in plan.stages
-            if kind.kind in watch.began
+            if kind.name in watch.began
         ],
         order=watch.order,
         worst=watch.worst,

@@ -130,10 +130,18 @@ class Witness:
             if step == effect.step and number == effect.ticket.leg:
                 break
             before = self._happened(effect.action, step, on or target)
+            self._judge_gathered(effect, step)
             if not before and (effect.action, step) not in self.skipped:
                 self._bad(f"I6: {effect.action} began {effect.step} although {step} had not happened")
         if self._plan.passes[pass_id].rolling and effect.action not in self.waived:
             self.began[effect.action] = target
+
+    def _judge_gathered(self, effect: Effect, step: str) -> None:
+        """What a step may use of one that gathers was gathered since its leg was begun or begun again (B15)."""
+        wants = self._plan.steps[step].gathers and step in effect.ticket.steps
+        found = self.latest.get((effect.action, step, effect.host))
+        if wants and (found is None or found.token != effect.token) and (effect.action, step) not in self.skipped:
+            self._bad(f"B15: {effect.action} began {effect.step} without what {step} gathers")
 
     def _judge_ticket(self, effect: Effect) -> None:
         ticket, action = effect.ticket, effect.action
@@ -164,6 +172,8 @@ class Witness:
         last = self.latest.get(key)
         if last is None or last.machine != self._machines.get(effect.host, 0):
             return  # per machine: another one never did it
+        if self._plan.steps[effect.step].gathers:
+            return  # it changes nothing, and later tasks want its results anew
         if last.token <= self.void.get(effect.action, -1):
             return  # what it did was for a machine that was replaced
         self.again += 1

@@ -56,6 +56,10 @@ class Pass(Value, frozen=True, kw_only=True):
     ``after``: passes of the same stage that must have finished on every host first. ``rolling``: it takes the
     host out of service. ``once``: exactly one host does it for all. ``canaries``: how many hosts at the
     front must have finished before the rest may start.
+
+    With ``strategy: lockstep`` a pass has the ``number`` of its steps. ``whole``: it takes all hosts of its role at
+    once, the role's limit does not hold (but for 0). ``midway``: others follow on its hosts before they serve again, so
+    nothing is soaked after it and nobody is asked for their health.
     """
 
     id: str
@@ -68,6 +72,9 @@ class Pass(Value, frozen=True, kw_only=True):
     rolling: bool = False
     once: bool = False
     canaries: int = 0
+    number: int | None = None
+    whole: bool = False
+    midway: bool = False
     why: str = ""  # why this pass exists, or why it was split from another
     p50: float = 0.0  # seconds one host takes, half of the time
     p90: float = 0.0
@@ -80,13 +87,22 @@ class Pass(Value, frozen=True, kw_only=True):
 
 
 class Stage(Value, frozen=True, kw_only=True):
-    """Passes between two barriers: every pass waits for all passes of the stage before."""
+    """Passes between two barriers: every pass waits for all passes of the stage before.
+
+    ``number``: of a lockstep, where several stages are of one kind, one for each number.
+    """
 
     kind: StageKind
     passes: tuple[str, ...]
+    number: int | None = None
     why: str = ""
     approval: bool = False
     point_of_no_return: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of its plan: ``control``, or ``control 3`` in a lockstep."""
+        return self.kind if self.number is None else f"{self.kind} {self.number}"
 
 
 class Loss(Value, frozen=True, kw_only=True):
@@ -138,6 +154,7 @@ class Plan(Value, frozen=True, kw_only=True):
     settings: dict[str, Any] = {}
     needs: dict[str, tuple[str, ...]] = {}  # service -> services that it needs, to put outages on their causes
     rollback: dict[str, tuple[str, ...]] = {}  # role -> step ids that undo its pass, in order
+    by_hand: dict[str, tuple[str, ...]] = {}  # role that operators upgrade themselves -> its step ids, in order
     policy: Policy = Policy()
     probes: dict[str, Probe] = {}
     losses: tuple[Loss, ...] = ()
