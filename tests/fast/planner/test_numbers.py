@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fast.planner.made import NEW, Policy, catalogue, cluster, many, phase, plan, service, step
@@ -14,17 +16,17 @@ from underway.errors import OrderImpossible, Refused
 OUTAGE = Policy(allow_full_outage=True)
 
 
-def numbered(name: str, *parts: tuple[int | None, str], **more: object) -> Service:
+def numbered(name: str, *parts: tuple[int | None, str], **more: Any) -> Service:
     """A service whose upgrade has steps with these numbers and names."""
     steps = tuple(step(name, "upgrade", text, number=number) for number, text in parts)
-    return service(name, phases={"upgrade": PhaseSpec(steps=steps)}, **more)  # type: ignore[arg-type]
+    return service(name, phases={"upgrade": PhaseSpec(steps=steps)}, **more)
 
 
 def order(made: Plan, name: str) -> list[str]:
     return [step for leg in made.passes[name].legs for step in leg.steps]
 
 
-def lockstep(roles: dict[str, tuple[list[str], list[str]]], *services: Service, **more: object) -> Plan:
+def lockstep(roles: dict[str, tuple[list[str], list[str]]], *services: Service, **more: Any) -> Plan:
     made = cluster(roles, strategy="lockstep", policy=more.pop("policy", OUTAGE), **more)
     return plan(made, catalogue(*services))
 
@@ -149,12 +151,12 @@ def test_a_full_outage_has_to_be_said() -> None:
     services = numbered("a", (0, "stop")), numbered("b", (0, "stop"))
     roles = {"one": (["a"], ["h1", "h2"]), "two": (["b"], ["h3"])}
     with pytest.raises(Refused) as refused:
-        lockstep(roles, *services, policy=Policy())  # type: ignore[arg-type]
+        lockstep(roles, *services, policy=Policy())
     assert str(refused.value) == (
         "strategy: lockstep takes all hosts of a role at once, and so a: allow it with policy.allow_full_outage: true "
         "(--allow-full-outage)"
     )
-    made = lockstep(roles, *services)  # type: ignore[arg-type]
+    made = lockstep(roles, *services)
     assert [(loss.service, loss.lost, loss.total, loss.why) for loss in made.losses] == [
         ("a", 2, 2, "lockstep takes all of one"),
         ("b", 1, 1, "lockstep takes all of two"),
@@ -220,7 +222,7 @@ def test_lockstep_without_numbers_is_one_step() -> None:
 # --- roles of operators ----------------------------------------------------------------------------------------------
 
 
-def by_hand(known: dict[str, HostRecord] | None = None, **more: object) -> Plan:
+def by_hand(known: dict[str, HostRecord] | None = None, **more: Any) -> Plan:
     made = cluster({"one": (["a"], ["h1"]), "compute": (["b"], ["c1", "c2"])}, **more)
     roles = {**made.roles, "compute": replace(made.roles["compute"], operator_driven=True)}
     finalize = service("a", phases={"upgrade": phase("a", "upgrade", "x"), "finalize": phase("a", "finalize", "unpin")})
@@ -254,15 +256,15 @@ def test_nothing_comes_after_a_role_of_operators() -> None:
 
 # --- duplicates ------------------------------------------------------------------------------------------------------
 
-RESTART = {"name": "Restart it", "ansible.builtin.service": {"name": "{{ unit }}", "state": "restarted"}}
-OTHER = {"name": "Look", "ansible.builtin.command": "true"}
+RESTART: dict[str, Any] = {"name": "Restart it", "ansible.builtin.service": {"name": "{{ unit }}", "state": "restarted"}}
+OTHER: dict[str, Any] = {"name": "Look", "ansible.builtin.command": "true"}
 
 
-def twin(name: str, tasks: tuple[dict[str, object], ...], number: int | None = 1, **more: object) -> Service:
+def twin(name: str, tasks: tuple[dict[str, Any], ...], number: int | None = 1, **more: Any) -> Service:
     made = Step(
         id=f"{name}.upgrade.x", name="x", service=name, phase="upgrade", tasks=tasks, idempotent=True, number=number
     )
-    return Service(name=name, phases={"upgrade": PhaseSpec(steps=(made,))}, **more)  # type: ignore[arg-type]
+    return Service(name=name, phases={"upgrade": PhaseSpec(steps=(made,))}, **more)
 
 
 def tasks_of(*services: Service) -> list[tuple[str, int]]:
@@ -271,7 +273,7 @@ def tasks_of(*services: Service) -> list[tuple[str, int]]:
 
 
 def test_a_task_of_two_services_runs_once_where_they_ask_for_it() -> None:
-    both = {"duplicates": "once", "vars": {"unit": "httpd"}}
+    both: dict[str, Any] = {"duplicates": "once", "vars": {"unit": "httpd"}}
     one, two = twin("a", (RESTART,), **both), twin("b", (OTHER, RESTART), **both)
     assert tasks_of(one, two) == [("a.upgrade.x", 1), ("b.upgrade.x.less", 1)]
     assert tasks_of(one, replace(two, duplicates="run")) == [("a.upgrade.x", 1), ("b.upgrade.x", 2)]
