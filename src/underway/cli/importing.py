@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from underway.cli.import_spinalstack import spinalstack
+from underway.cli.import_tripleo import tripleo
 
 
 @click.group("import", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -20,3 +21,4 @@ def import_files() -> None:
 
 
 import_files.add_command(spinalstack)
+import_files.add_command(tripleo)

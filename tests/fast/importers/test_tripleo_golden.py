@@ -32,6 +32,7 @@ def test_every_template_of_ocata_is_imported_whole() -> None:
     assert report["templates"] == {
         "with_tasks": 76,  # 74 with upgrade tasks, and ceph-mon and ceph-osd with batch tasks alone
         "imported": 76,
+        "without_asked": 0,
         "refused": 0,
         "aggregators": ["puppet/services/services.yaml"],
         "tasks": {"upgrade_batch_tasks": 20, "upgrade_tasks": 240},

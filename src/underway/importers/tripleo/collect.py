@@ -24,8 +24,12 @@ class Service:
 
     template: Template
     lists: dict[str, list[Task]]
+    name: str = ""
+    """``service_name``: ``cinder_api``."""
     manifest: str = ""
     fixed: tuple[Fixed, ...] = ()
+    unread: Problem | None = None
+    """Why its Puppet manifest could not be read; its tasks could."""
 
 
 @dataclass(slots=True)
@@ -51,6 +55,8 @@ class Result:
     state: Literal["imported", "refused"]
     tasks: Mapping[str, int] = field(default_factory=dict)
     problem: Problem | None = None
+    asked: tuple[str, ...] = ()
+    """Tasks that run only when one of their tags is asked for; they are told, and not imported."""
 
 
 @dataclass(slots=True)
@@ -63,6 +69,8 @@ class Collection:
     aggregators: list[str]
     problems: list[Problem]
     selector: Selector
+    services: dict[str, Service] = field(default_factory=dict)
+    """Every template of ``results`` that could be resolved, by its key."""
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -79,14 +87,9 @@ def collect(tree: Tree, roles: Sequence[Role], environment: Environment, skip: I
     results, aggregators = _examine(tree, reader)
     lists = [tasks for service in reader.services.values() for tasks in service.lists.values()]
     notation = notation_of(lists)
-    return Collection(
-        notation,
-        placed,
-        results,
-        aggregators,
-        reader.problems,
-        Selector(notation, frozenset(one for one in skip if one)),
-    )
+    selector = Selector(notation, frozenset(one for one in skip if one))
+    services = {result.key: reader.services[result.key, ""] for result in results if result.state == "imported"}
+    return Collection(notation, placed, results, aggregators, reader.problems, selector, services)
 
 
 class _Reader:
@@ -126,21 +129,20 @@ class _Reader:
         resolver = Resolver(self.tree, defaults, self.environment.registry)
         scope = Scope(template)
         lists = {key: tasks_of(template.stem, resolver.resolve(node, scope)) for key, node in template.lists().items()}
-        manifest = ""
+        service = Service(template, lists)
         value = template.value()
         puppet = value.get(PUPPET) if value is not None and isinstance(value.value, dict) else None
-        if puppet is not None and lists:
-            manifest = _manifest(resolver, puppet, scope)
-        return Service(template, lists, manifest, tuple(resolver.fixed.values()))
-
-
-def _manifest(resolver: Resolver, node: Node, scope: Scope) -> str:
-    """The Puppet manifest of a service; "" where its base is not in the tree: only tasks must be whole."""
-    try:
-        found = resolver.fix(resolver.resolve(node, scope)).value
-    except Refusal:
-        return ""
-    return found.strip() if isinstance(found, str) else ""
+        if puppet is not None:
+            try:
+                found = resolver.fix(resolver.resolve(puppet, scope)).value
+                service.manifest = found.strip() if isinstance(found, str) else ""
+            except Refusal as refusal:  # its base is not in the tree, say: told, and its tasks are imported
+                service.unread = refusal.problem
+        name = value.get("service_name") if value is not None and isinstance(value.value, dict) else None
+        if name is not None and isinstance(name.value, str):
+            service.name = name.value
+        service.fixed = tuple(resolver.fixed.values())
+        return service
 
 
 def _place(role: Role, reader: _Reader, environment: Environment) -> Placed:
@@ -181,7 +183,7 @@ def _take(key: str, placed: Placed, reader: _Reader) -> None:
     service = reader.service(key, placed.role.name)
     if service is None:
         placed.refused.append(key)
-    elif service.lists or service.manifest:
+    elif service.lists or service.manifest or service.unread:
         placed.services.append(service)
 
 

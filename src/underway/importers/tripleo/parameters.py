@@ -44,8 +44,11 @@ class Reference:
 
     @property
     def variable(self) -> str:
-        """Name of the setting: ``NovaDbSyncTimeout`` is ``nova_db_sync_timeout``."""
-        return "_".join(snake(part) for part in (self.parameter.name, *self.path))
+        """Name of the setting: ``NovaDbSyncTimeout`` is ``tripleo_nova_db_sync_timeout``.
+
+        Without the beginning it would often be the name of a fact that the tasks set of it.
+        """
+        return "_".join(("tripleo", *(snake(part) for part in (self.parameter.name, *self.path))))
 
     @property
     def jinja(self) -> str:

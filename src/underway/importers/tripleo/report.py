@@ -63,7 +63,8 @@ def whole_report(collection: Collection) -> dict[str, Any]:
         "roles": roles_report(collection),
         "templates": {
             "with_tasks": len(collection.results),
-            "imported": len(imported),
+            "imported": sum(1 for result in imported if not result.asked),
+            "without_asked": sum(1 for result in imported if result.asked),
             "refused": len(refused),
             "aggregators": collection.aggregators,
             "tasks": {
@@ -75,6 +76,7 @@ def whole_report(collection: Collection) -> dict[str, Any]:
         "missing": sorted({key for placed in collection.placed for key in placed.missing}),
         "unresolved": [told(result.problem) for result in refused if result.problem is not None],
         "problems": [told(problem) for problem in collection.problems],
+        "only_when_asked": {result.key: list(result.asked) for result in imported if result.asked},
         "same_name": {
             placed.role.name: found
             for placed in collection.placed
@@ -87,3 +89,35 @@ def whole_report(collection: Collection) -> dict[str, Any]:
 def told(problem: Problem) -> dict[str, Any]:
     """A problem for machines."""
     return dataclasses.asdict(problem)
+
+
+def summary(report: dict[str, Any]) -> list[str]:
+    """The report in lines for people."""
+    templates = report["templates"]
+    lines = [
+        f"templates: {templates['with_tasks']} with tasks, {templates['imported']} imported whole, "
+        f"{templates['without_asked']} but for what runs only when asked for, {templates['refused']} refused"
+    ]
+    for name, role in report["roles"].items():
+        driven = ", driven by its operator" if role["disable_upgrade_deployment"] else ""
+        lines.append(f"{name}{driven}")
+        for key, found in role.items():
+            if not isinstance(found, dict) or not found["tasks_before_distinct"]:
+                continue
+            steps = " ".join(str(len(listed)) for listed in found[SELECTED].values())
+            never = f", {len(found['never_selected'])} never selected" if found["never_selected"] else ""
+            asked = f", {len(found['only_when_asked'])} only when asked for" if found.get("only_when_asked") else ""
+            lines.append(
+                f"  {key}: {found['tasks_before_distinct']} tasks, {found['tasks_after_distinct']} distinct; "
+                f"per step {steps}{never}{asked}"
+            )
+    if report["fixed_at_import"]:
+        names = sorted({one["parameter"] for one in report["fixed_at_import"]})
+        lines.append(f"read at import, another value needs another import: {', '.join(names)}")
+    for title, key in (("set before it runs", "to_be_set"), ("left out", "left_out")):
+        if report.get(key):
+            lines.append(f"{title}: {', '.join(sorted(report[key]))}")
+    outside = sorted({name for names in report.get("outside_variables", {}).values() for name in names})
+    if outside:
+        lines.append(f"variables of TripleO's inventory, to be set as well: {', '.join(outside)}")
+    return lines
