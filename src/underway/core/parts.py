@@ -209,7 +209,7 @@ class Selection:
             found = left if other != role or earlier in needs.everywhere[service] else here
             if found:
                 return found, narrow
-        if service not in early and earlier in early:
+        if earlier in early and early.isdisjoint(self._now[role]):  # else its visit is one of the control stage
             found = left if other != role else here
             if found:
                 return found, "--plane control"
