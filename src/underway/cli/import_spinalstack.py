@@ -1,4 +1,4 @@
-"""import spinalstack: scenario, class to snippet map and snippets."""
+"""import spinalstack: a scenario, its environment, the map of classes and the snippets of a release."""
 
 from __future__ import annotations
 
@@ -6,10 +6,59 @@ from pathlib import Path
 
 import click
 
+from underway.cli.context import echo, echo_json, shown
+from underway.errors import FileProblems
+
+_FILE = click.Path(path_type=Path)
+
 
 @click.command()
-@click.option("--infra", type=click.Path(path_type=Path), required=True, help="The scenario: profiles and their order.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write.")
-def spinalstack(infra: Path, output: Path) -> None:
-    """Import a Spinal Stack scenario."""
-    raise click.UsageError(f"not there yet: {infra}, {output}")
+@click.option("--infra", metavar="FILE", type=_FILE, required=True, help="The scenario: infra.yaml.")
+@click.option("--env", metavar="FILE", type=_FILE, help="The environment over it: hosts, config.")
+@click.option("--upgrade-map", metavar="FILE", type=_FILE, required=True, help="Puppet classes to snippets.")
+@click.option("--snippets", metavar="DIR", type=_FILE, required=True, help="The snippets.")
+@click.option("--vars", "variables", metavar="FILE", type=_FILE, multiple=True, help="vars/DISTRIBUTION (again: more).")
+@click.option("--files", metavar="DIR", type=_FILE, help="Helper scripts (default: 'files' beside the snippets).")
+@click.option("--metadata", metavar="DIR", type=_FILE, help="eDeploy's metadata: see that each path exists.")
+@click.option("--vault-password-file", metavar="FILE", type=_FILE, help="Encrypt the environment's secrets with it.")
+@click.option("-o", "--output", metavar="DIR", type=_FILE, required=True, help="Where to write; new or empty.")
+@click.option("--strict", is_flag=True, help="Warnings refuse the import.")
+@click.option("--json", "as_json", is_flag=True, help="Print what each profile has, for machines.")
+def spinalstack(
+    infra: Path,
+    env: Path | None,
+    upgrade_map: Path,
+    snippets: Path,
+    variables: tuple[Path, ...],
+    files: Path | None,
+    metadata: Path | None,
+    vault_password_file: Path | None,
+    output: Path,
+    strict: bool,
+    as_json: bool,
+) -> None:
+    """Import a Spinal Stack scenario.
+
+    Writes cluster.yaml, services and releases that do what the generated playbooks did, in the same order. Nothing is
+    written if anything is wrong.
+    """
+    from underway.importers.native import write_directory
+    from underway.importers.spinalstack.importing import import_files
+    from underway.importers.spinalstack.reading import Files
+    from underway.importers.spinalstack.report import summary
+
+    asked = Files(infra, env, upgrade_map, snippets, variables, files or snippets.parent / "files")
+    done = import_files(asked, metadata=metadata, vault_password=vault_password_file, strict=strict)
+    if as_json:
+        echo_json(done.report)
+    if done.native is None:
+        raise FileProblems(sorted(done.errors))
+    for problem in sorted(done.problems):
+        echo(shown(problem), error=True)
+    write_directory(output, done.native.files())
+    if not as_json:
+        for line in summary(done.report):
+            echo(line)
+    counts = f"{len(done.native.services)} services, {len(done.native.cluster['hosts'])} hosts"
+    plan = f"underway --cluster {output / 'cluster.yaml'} plan --to {done.release}"
+    echo(f"wrote {output}: {counts}; next: {plan}", error=as_json)

@@ -35,7 +35,7 @@ _MAGIC = frozenset(
     }
 )  # fmt: skip
 
-_SECRET_NAME = re.compile(
+SECRET_NAME = re.compile(
     r"(?:^|_)(?:password|passwd|passphrase|secret|token|private_key|secret_key|api_key|access_key|auth_key|credentials?)$",
     re.IGNORECASE,
 )
@@ -56,7 +56,7 @@ def variables(doc: Document, loc: tuple[str | int, ...], values: dict[str, Any])
         wrong = _name(name, value)
         if wrong:
             yield doc.problem((*loc, name), *wrong, of="key")
-        yield from inline(doc, (*loc, name), name, value, _SECRET_NAME)
+        yield from inline(doc, (*loc, name), name, value, SECRET_NAME)
 
 
 def _name(name: str, value: Any) -> Wrong | None:

@@ -6,6 +6,7 @@ itself looks for the text ``step==N``, so that ``>=``, ``in`` and ``!=`` put a t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,8 @@ OPEN = object()
 """The answer is not known before the task runs."""
 
 _ENVIRONMENT = Environment(autoescape=True)  # only its parser is used: nothing is rendered
+_QUOTED = re.compile(r"(['\"])\{\{([^{}'\"]*)\}\}\1")
+_INSIDE = re.compile(r"\{\{([^{}]*)\}\}")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "eq": lambda left, right: left == right,
     "ne": lambda left, right: left != right,
@@ -38,12 +41,8 @@ class WhenError(Exception):
 @lru_cache(maxsize=4096)
 def parsed(text: str) -> nodes.Expr:
     """The expression in ``text`` (a whole ``{{ … }}`` around it is taken off). Raises ``WhenError``."""
-    if len(text) > MAX_LENGTH:
-        raise WhenError(f"the condition has {len(text):,} characters; at most {MAX_LENGTH:,}")
-    bare = text.strip()
-    if bare.startswith("{{") and bare.endswith("}}") and "{{" not in bare[2:]:
-        bare = bare[2:-2]
-    if not bare.strip():
+    bare = untemplated(text)
+    if not bare:
         raise WhenError("the condition is empty")
     if max(bare.count(mark) for mark in "([{") > MAX_PARENTHESES or bare.count("not ") > MAX_PARENTHESES:
         raise WhenError(f"more than {MAX_PARENTHESES} brackets or negations in one condition")
@@ -64,6 +63,16 @@ def parsed(text: str) -> nodes.Expr:
     ):
         raise WhenError("the condition cannot be parsed: more than one expression")
     return output.nodes[0]
+
+
+def untemplated(text: str) -> str:
+    """``text`` without the templates that older Ansible let stand inside a condition. Raises ``WhenError``."""
+    if len(text) > MAX_LENGTH:
+        raise WhenError(f"the condition has {len(text):,} characters; at most {MAX_LENGTH:,}")
+    bare = text.strip()
+    bare = _QUOTED.sub(lambda match: f"({match[2].strip()})", bare)
+    bare = _INSIDE.sub(lambda match: match[1] if match[0] == bare else f"({match[1].strip()})", bare)
+    return bare.strip()
 
 
 def judge(text: str, known: Mapping[str, Any]) -> bool | None:

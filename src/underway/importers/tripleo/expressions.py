@@ -10,25 +10,19 @@ from typing import Any
 
 from jinja2 import nodes
 
-from underway.importers.tripleo.conditions import parsed
+from underway.importers.tripleo.conditions import parsed, untemplated
 
 _TESTS = {
     "succeeded": "succeeded", "success": "succeeded", "failed": "failed", "changed": "changed", "change": "changed",
     "skipped": "skipped", "skip": "skipped", "started": "started", "finished": "finished",
 }  # fmt: skip
-_AS_FILTER = re.compile(r"\|\s*(" + "|".join(_TESTS) + r")\b(?!\s*\()")
-_QUOTED = re.compile(r"(['\"])\{\{\s*([^{}'\"]+?)\s*\}\}\1")
-_INSIDE = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
-_WORDS = re.compile(r"\s*\n\s*")
+_AS_FILTER = re.compile(r"\| ?(" + "|".join(_TESTS) + r")\b(?!\s*\()")
 
 
 def expression(text: str) -> str:
     """``text`` as a condition of today. It has been parsed before (``tasks.check``)."""
-    bare = text.strip()
-    bare = _QUOTED.sub(r"(\2)", bare)
-    bare = _INSIDE.sub(lambda match: match[1] if match[0] == bare else f"({match[1]})", bare)
-    bare = _AS_FILTER.sub(lambda match: f" is {_TESTS[match[1]]}", bare)
-    bare = _WORDS.sub(" ", bare)
+    bare = _AS_FILTER.sub(lambda match: f" is {_TESTS[match[1]]}", untemplated(text))
+    bare = " ".join(line.strip() for line in bare.splitlines() if line.strip())
     return bare if _is_truth(parsed(bare)) else f"({bare}) is truthy(convert_bool=True)"
 
 

@@ -32,6 +32,9 @@ NEVER = 99
 
 BATCHED = ("upgrade_batch_tasks", "pre_upgrade_rolling_tasks")
 
+MAX_COMMAND = 500
+"""Longest command that is looked at for what it does; a longer one does something."""
+
 _ASKING = frozenset(
     {
         "assert",
@@ -52,6 +55,7 @@ _ASKS = re.compile(
     r"|ls|cat|test|grep|pcs status|ceph (health|-s|pg stat|status)|yum check-upgrade)\b[^;&<>`]*"
 )
 """Commands that only look, with nothing behind them but a pipe to another one that only looks."""
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PIPED = re.compile(r"\s*(grep|egrep|awk|sed|wc|head|tail|tr|cut|sort|uniq)\b[^;&>`]*")
 
 
@@ -103,17 +107,14 @@ def steps_of(key: str, tasks: Sequence[Task], selector: Selector, *, elsewhere: 
 
 def _pieces(found: Sequence[tuple[int, dict[str, Any]]]) -> list[_Piece]:
     """The tasks of one step, cut where a resumed pass may begin."""
-    texts = [json.dumps(task) for _, task in found]
     asks = [only_asks(task) for _, task in found]
     last = list(range(len(found)))
+    reads: dict[str, int] = {}
     for index, (_, task) in enumerate(found):
-        if asks[index]:
-            continue
-        for name in results(task):
-            word = re.compile(rf"\b{re.escape(name)}\b")
-            last[index] = max(
-                [last[index], *(later for later in range(index + 1, len(found)) if word.search(texts[later]))]
-            )
+        reads |= dict.fromkeys(_WORD.findall(json.dumps(task)), index)
+    for index, (_, task) in enumerate(found):
+        if not asks[index]:
+            last[index] = max([index, *(reads[name] for name in results(task) if name in reads)])
     pieces: list[_Piece] = []
     begin = 0
     while begin < len(found):
@@ -156,7 +157,7 @@ def only_asks(task: dict[str, Any]) -> bool:
 
 def _looks(text: str) -> bool:
     first, *piped = text.split("|")
-    if "$(" in text or re.search(r"\bsed\b.* -\w*i", text):
+    if len(text) > MAX_COMMAND or "$(" in text or re.search(r"\bsed\b.* -\w*i", text):
         return False
     return bool(_ASKS.fullmatch(first.strip())) and all(_PIPED.fullmatch(one) for one in piped)
 

@@ -192,8 +192,8 @@ def _used(task: dict[str, Any]) -> set[str]:
             for one in value:
                 look(one)
         elif isinstance(value, str) and "{" in value:
-            for inside in re.findall(r"\{[{%](.*?)[%}]\}", value, re.DOTALL):
-                words.update(_VARIABLE.findall(inside))
+            for inside in value.replace("{%", "{{").replace("%}", "}}").split("{{")[1:]:
+                words.update(_VARIABLE.findall(inside.partition("}}")[0]))
 
     look(task)
     return words
