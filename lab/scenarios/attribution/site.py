@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from labkit.places import PROJECT, SOURCE
+from labkit.places import SOURCE
 from labkit.topology import Topology
 from scenarios import site
 from scenarios.attribution.fault import Append, Edit, Fault, Insert, Omit
 from scenarios.attribution.faults import FRONT
+from underway.config import shipped
 
-SHIPPED = PROJECT / "src/underway/catalogue/openstack"
 SERVICES = ("environment", "haproxy", "mariadb", "memcached", "keystone")
 UPGRADED = ("haproxy", "keystone")
 Document = dict[str, Any]
@@ -32,7 +32,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read(path: Path) -> Document:
-    """A file of the catalogue."""
+    """A file of the laboratory."""
     found: Document = yaml.load(path.read_text(), _Loader)
     return found
 
@@ -49,7 +49,8 @@ def write(lab: Topology, home: Path, release: str, target: str, fault: Fault, se
 
 def catalogue(fault: Fault) -> dict[str, Document]:
     """Service files by name: those that are shipped for Keystone, with the fault's edits, and the fault's own."""
-    found: dict[str, Document] = {name: read(SHIPPED / f"{name}.yaml") for name in SERVICES}
+    shipped_ones = shipped.services("openstack")
+    found: dict[str, Document] = {name: shipped_ones[name] for name in SERVICES}
     del found["keystone"]["phases"]["prepare"]  # it only looks, for longer than the rest takes
     for edit in fault.edits:
         apply(found[edit.service], edit)

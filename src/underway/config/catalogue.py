@@ -23,7 +23,7 @@ def check_service(doc: Document, service: ServiceFile, known: Known) -> Iterator
     for key, listed in (("needs", service.needs), ("after", service.after)):
         for index, need in enumerate(listed):
             if known.complete:
-                yield from unknown(doc, (key, index), need, "service", known.services)
+                yield from unknown(doc, (key, index), need, "service", known.services, known.abstract)
         yield from duplicates(doc, (key,), listed)
     yield from variables(doc, ("vars",), service.vars)
     handlers = set(_handler_names(service))
@@ -32,7 +32,7 @@ def check_service(doc: Document, service: ServiceFile, known: Known) -> Iterator
         yield from check_task(doc, ("gate",), service.gate, handlers)
     for phase, spec in service.phases.items():
         if spec.on and known.complete:
-            yield from unknown(doc, ("phases", phase, "on"), spec.on, "service", known.services)
+            yield from unknown(doc, ("phases", phase, "on"), spec.on, "service", known.services, known.abstract)
         if spec.restarts and (phase != "finalize" or spec.once or spec.on):
             message = "'restarts' is for a finalize phase on each host itself"
             yield doc.problem(("phases", phase, "restarts"), "restarts", message, "leave it out")
@@ -174,7 +174,7 @@ def check_release(doc: Document, release: ReleaseFile, known: Known) -> Iterator
     for index, check in enumerate(release.checks):
         where: Loc = ("checks", index)
         if known.complete:
-            yield from unknown(doc, (*where, "service"), check.service, "service", known.services)
+            yield from unknown(doc, (*where, "service"), check.service, "service", known.services, known.abstract)
         first = seen.setdefault((check.service, slug(check.check)), index)
         if first != index:
             line = doc.place(("checks", first, "check"))[0]

@@ -25,8 +25,9 @@ class Known:
     """Names that may be referred to, also those of parts that are wrong in themselves (one mistake, one message).
 
     ``sizes``: hosts of each role. ``services``: None where one could not be read. ``targets``: releases that have
-    a file; ``sources``: releases that some release supports a jump from. ``complete`` is false when a file of services
-    or a directory could not be read: then nothing is called unknown for its absence.
+    a file; ``sources``: releases that some release supports a jump from. ``abstract``: services that are there to be
+    extended only. ``complete`` is false when a file of services or a directory could not be read: then nothing is
+    called unknown for its absence.
     ``counted`` is false when a host's role is not known: then no limit is compared with a size.
     """
 
@@ -35,6 +36,7 @@ class Known:
     hosts: set[str] = field(default_factory=set)
     sizes: Counter[str] = field(default_factory=Counter)
     services: dict[str, ServiceFile | None] = field(default_factory=dict)
+    abstract: set[str] = field(default_factory=set)
     targets: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
     complete: bool = True
@@ -70,9 +72,14 @@ def duplicates(doc: Document, loc: Loc, listed: Sequence[str | int]) -> Iterator
             seen[one] = index
 
 
-def unknown(doc: Document, loc: Loc, word: str, what: str, valid: Collection[str]) -> Iterator[Problem]:
-    """A name that refers to nothing."""
-    if word not in valid:
+def unknown(
+    doc: Document, loc: Loc, word: str, what: str, valid: Collection[str], abstract: Collection[str] = ()
+) -> Iterator[Problem]:
+    """A name that refers to nothing. ``abstract``: names of services that no host can run."""
+    if word in abstract and word not in valid:
+        message = f"{shown(word)} is abstract: others extend it, no host runs it"
+        yield doc.problem(loc, f"unknown-{what}", message, "name a service that extends it")
+    elif word not in valid:
         hint = one_of(word, sorted(valid), f"{what}s")
         yield doc.problem(loc, f"unknown-{what.replace(' ', '-')}", f"unknown {what} {shown(word)}", hint)
 
@@ -111,7 +118,7 @@ def _roles(doc: Document, cluster: ClusterFile, known: Known) -> Iterator[Proble
         at: Loc = ("roles", name)
         for index, service in enumerate(role.services):
             if known.complete:
-                yield from unknown(doc, (*at, "services", index), service, "service", known.services)
+                yield from unknown(doc, (*at, "services", index), service, "service", known.services, known.abstract)
         yield from duplicates(doc, (*at, "services"), role.services)
         if not role.services and "services" in (doc.value["roles"][name] or {}):
             yield doc.problem((*at, "services"), "empty-role", "the role runs no services", severity="warning")

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from underway.config import names
 from underway.config.checkfiles import SuiteFile
+from underway.config.extending import with_changes
 from underway.config.fragment import Fragment
 from underway.config.names import Wrong
 from underway.config.probefiles import ProbeFile, ServiceProbeFile
@@ -85,8 +86,22 @@ RepositoryName = Annotated[str, _REPOSITORY, _REPOSITORY_SCHEMA]
 HostName = Annotated[str, _fits(names.host_name), WithJsonSchema(_HOST_PATTERN)]
 Version = Annotated[str, _fits(names.version), WithJsonSchema(_VERSION_PATTERN)]
 Vars = Annotated[dict[str, Any], WithJsonSchema(_VARS_SCHEMA)]
+_OWN_VARS_SCHEMA = {**_VARS_SCHEMA, "propertyNames": {"pattern": "^(<own>|[A-Za-z_])[A-Za-z0-9_]*$"}}
+ServiceVars = Annotated[dict[str, Any], WithJsonSchema(_OWN_VARS_SCHEMA)]
+ActionName = Annotated[
+    str,
+    _fits(lambda text: names.name(text, "action")),
+    WithJsonSchema(
+        {**_PROBE_SCHEMA.json_schema, "pattern": "^(<service>|[a-z0-9])((<service>|[a-z0-9-])*(<service>|[a-z0-9]))?$"}
+    ),
+]
 Task = Annotated[dict[str, Any], WithJsonSchema(_TASK_SCHEMA)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Extends = Annotated[
+    list[ServiceName],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    WithJsonSchema({"anyOf": [_SERVICE_SCHEMA.json_schema, {"type": "array", "items": _SERVICE_SCHEMA.json_schema}]}),
+]
 StepNumber = Annotated[int, Field(ge=0, le=999)]
 
 
@@ -267,13 +282,12 @@ class PhaseFile(Fragment):
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         whole = handler.resolve_ref_schema(handler(core))
+        steps = whole["properties"]["steps"]
+        alone = {key: part for key, part in steps.items() if key != "minItems"}  # none: the base's phase is left out
         return {
             "title": "Phase",
             "description": whole.get("description", ""),
-            "anyOf": [
-                {key: part for key, part in whole.items() if key != "description"},
-                {**whole["properties"]["steps"], "title": "Steps alone"},
-            ],
+            "anyOf": [*with_changes(whole), {**alone, "title": "Steps alone"}],
         }
 
 
@@ -283,6 +297,11 @@ class ActionFile(Fragment):
     drain: bool = Field(default=True, description="Take the service from its balancer meanwhile, where it has a drain.")
     steps: list[StepFile] = Field(min_length=1, description="The steps, in order.")
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        whole = handler.resolve_ref_schema(handler(core))
+        return {"title": "Action", "description": whole.get("description", ""), "anyOf": with_changes(whole)}
+
 
 class ServiceFile(Fragment):
     """One composable piece of the catalogue: phases of tasks, what it needs, its checks."""
@@ -290,6 +309,16 @@ class ServiceFile(Fragment):
     PLACEHOLDERS: ClassVar[dict[str, Any]] = {"service": "unnamed"}
 
     service: ServiceName = Field(description="Name of the service: a-z, 0-9 and '-'.")
+    extends: Extends = Field(
+        default=[],
+        description="A service (or several, each over those before it) whose parts are this one's, too, but for those "
+        "that are given here.",
+    )
+    abstract: bool = Field(
+        default=False,
+        description="Others extend it, no host runs it. In its text, '<service>' is the name of who extends it, and "
+        "'<own>' that name as variables begin with it ('_' for '-'). A variable without a value must be given one.",
+    )
     plane: Literal["control", "data"] = Field(default="control", description="Which stage upgrades it.")
     needs: list[str] = Field(default=[], description="Services that must be upgraded before this one.")
     after: list[str] = Field(
@@ -304,7 +333,7 @@ class ServiceFile(Fragment):
         description="once: a task that another such service of the role has, too, in steps of the same phase and "
         "number, runs once, where it stands first.",
     )
-    vars: Vars = Field(default={}, description="Defaults for its tasks, under settings, role and host values.")
+    vars: ServiceVars = Field(default={}, description="Defaults for its tasks, under settings, role and host values.")
     gate: Task | None = Field(default=None, description="One task that succeeds when the host is healthy.")
     logs: list[str] = Field(
         default=[],
@@ -316,7 +345,7 @@ class ServiceFile(Fragment):
         default={}, description="Asked of every host of the service, by name."
     )
     phases: dict[Phase, PhaseFile] = Field(default={}, description="The phases of its upgrade.")
-    actions: dict[ProbeName, ActionFile] = Field(
+    actions: dict[ActionName, ActionFile] = Field(
         default={}, description="What can be rolled out for it at any time, by a name that no other service has."
     )
 

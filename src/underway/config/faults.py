@@ -31,6 +31,7 @@ HABITS = {
     "version": "use release",
     "depends": "use needs (between services) or after (between roles)",
     "openstack": "use keystone",
+    **dict.fromkeys(("change", "leave_out", "first", "last"), "it is for a service that extends another"),
 }
 
 _EXPECTED = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from underway.config import build, probes, shipped
+from underway.config.bases import Bases, Resolved, Written
 from underway.config.catalogue import check_needs, check_release, check_service, check_use
 from underway.config.checks import Checks
 from underway.config.crosscheck import Known, check_cluster, known_of
@@ -68,7 +69,10 @@ class _Files:
     path: Path
     cluster: _File[ClusterFile] | None = None
     services: dict[str, _File[ServiceFile]] = field(default_factory=dict)
+    abstract: dict[str, _File[ServiceFile]] = field(default_factory=dict)
     releases: dict[str, _File[ReleaseFile]] = field(default_factory=dict)
+    directories: dict[str, Path] = field(default_factory=dict)
+    """Where service files are, by the path that messages show."""
     known: Known = field(default_factory=Known)
     problems: list[Problem] = field(default_factory=list)
 
@@ -107,17 +111,26 @@ def _errors(problems: Iterable[Problem]) -> bool:
 
 def _read(files: _Files, path: Path, kind: type[F], limit: int) -> _File[F] | None:
     """One file; its problems are noted, and None is given where nothing of it could be read."""
+    doc = _document(files, path, limit)
+    return None if doc is None else _File(doc, path.parent, _examined(files, doc, kind))
+
+
+def _document(files: _Files, path: Path, limit: int) -> Document | None:
     try:
         doc = read(path, shown_path(path), limit)
     except FileProblems as error:
         files.problems.extend(error.problems)
         return None
+    files.problems.extend(doc.problems)
+    return doc
+
+
+def _examined(files: _Files, doc: Document, kind: type[F]) -> F | None:
     fragment, problems = examine(doc, kind)
     # what the reading itself refused has no value to speak of: its second message would only be noise
-    refused = {(problem.line, problem.column) for problem in doc.problems if problem.severity == "error"}
-    files.problems.extend(doc.problems)
-    files.problems.extend(problem for problem in problems if (problem.line, problem.column) not in refused)
-    return _File(doc, path.parent, fragment)
+    refused = {(one.path, one.line, one.column) for one in files.problems if one.severity == "error"}
+    files.problems.extend(one for one in problems if (one.path, one.line, one.column) not in refused)
+    return fragment
 
 
 def _read_cluster(files: _Files) -> None:
@@ -193,25 +206,39 @@ def _yaml_files(files: _Files, directory: Path) -> Iterator[Path]:
 
 def _read_services(files: _Files) -> None:
     fragment = files.cluster.fragment if files.cluster is not None else None
+    written: list[Written] = []
+    unread: set[str] = set()
     directories = fragment.catalogue if fragment is not None else ["services"]
     for index, text in enumerate(directories):
         if files.cluster is None and not (files.base / text).is_dir():
             continue  # the file that would say where services are has its own message
         directory = _catalogue(files, text, index)
         for path in _yaml_files(files, directory) if directory is not None else ():
-            file = _read(files, path, ServiceFile, MAX_SMALL_BYTES)
-            if file is None or file.fragment is None:
-                files.known.services.setdefault(path.stem, None)
+            doc = _document(files, path, MAX_SMALL_BYTES)
+            if doc is None:
+                unread.add(path.stem)
                 continue
-            name = file.doc.value.get("service")
-            if not isinstance(name, str):
-                files.known.services.setdefault(path.stem, None)
-                continue
-            first = files.services.setdefault(name, file)
-            if first is not file:
-                message = f"service {shown(name)} is also defined in {first.doc.path}: none overrides the other"
-                files.problems.append(file.doc.problem(("service",), "defined-twice", message, "remove or rename one"))
-            files.known.services[name] = first.fragment
+            files.directories[doc.path] = path.parent
+            written.append(Written(doc, index))
+    bases = Bases(written, frozenset(unread))
+    for service in bases.resolve():
+        _service(files, service)
+    files.problems.extend(bases.problems)
+    for stem in unread:
+        files.known.services.setdefault(stem, None)
+
+
+def _service(files: _Files, found: Resolved) -> None:
+    """A service of the catalogue; one that is not whole is known by its name only."""
+    doc, path = found.doc, found.written.doc.path
+    fragment = None if found.broken else _examined(files, doc, ServiceFile)
+    if fragment is not None and found.written.name:
+        kind = files.abstract if fragment.abstract else files.services
+        kind[found.written.name] = _File(doc, files.directories[path], fragment)
+    if fragment is not None and fragment.abstract:
+        files.known.abstract.add(fragment.service)
+    else:
+        files.known.services[found.written.name or Path(path).stem] = fragment
 
 
 def _read_releases(files: _Files) -> None:
@@ -241,7 +268,11 @@ def _read_releases(files: _Files) -> None:
 
 
 def _services(files: _Files) -> dict[str, tuple[Document, ServiceFile]]:
-    return {name: (file.doc, file.fragment) for name, file in files.services.items() if file.fragment is not None}
+    return _whole(files.services)
+
+
+def _whole(named: dict[str, _File[ServiceFile]]) -> dict[str, tuple[Document, ServiceFile]]:
+    return {name: (file.doc, file.fragment) for name, file in named.items() if file.fragment is not None}
 
 
 def _used(files: _Files) -> dict[str, list[str]]:
@@ -266,7 +297,7 @@ def _cross(files: _Files) -> None:
             if host.python or host.directory or host.connection != "ssh":
                 found.extend(build.check_paths(cluster.doc, name, host, files.base))
     services = _services(files)
-    for doc, service in services.values():
+    for doc, service in (*services.values(), *_whole(files.abstract).values()):
         found.extend(check_service(doc, service, files.known))
     found.extend(check_needs(services))
     if not any(problem.code == "unknown-service" for problem in found):
@@ -293,11 +324,11 @@ def _probes(files: _Files) -> tuple[dict[str, Probe], dict[str, dict[str, Probe]
                 wrong += probes.check_targets(cluster.doc, at, named[name])
             files.problems += [*wrong, *missing]
     for service, (doc, written) in _services(files).items():
-        base = files.services[service].base
         templates[service] = {}
         for name, template in written.probes.items():
             at = ("probes", name)
             wrong = list(probes.check_shape(doc, at, template))
+            base = files.directories[doc.origin(at)]  # paths are relative to the file that names them
             paths, missing = probes.files_of(doc, at, template, base, files.base)
             if not _errors(wrong) and probes.is_whole(template):
                 made = probes.build(name, template, paths, service, "")
@@ -338,13 +369,19 @@ def _build(
 
 
 def _ordered(files: _Files) -> list[Problem]:
-    """In reading order, cluster first; a warning gives way to an error at the same place."""
+    """In reading order, cluster first; a warning gives way to an error at the same place.
+
+    What is wrong with a base is wrong with all that extend it: of what differs in their names only, the first is told.
+    """
     wrong = {(one.path, one.line, one.column) for one in files.problems if one.severity == "error"}
     kept = [
         one
         for one in dict.fromkeys(files.problems)
         if one.severity == "error" or (one.path, one.line, one.column) not in wrong
     ]
+    bases = {file.doc.path for file in files.abstract.values()}
+    told = {(one.path, one.line, one.column, one.code): one for one in reversed(kept) if one.path in bases}
+    kept = [one for one in kept if one.path not in bases or one is told[one.path, one.line, one.column, one.code]]
     return sorted(
         kept,
         key=lambda one: (one.path != shown_path(files.path), one.path, one.line, one.column, one.code, one.message),

@@ -8,6 +8,7 @@ file, numbers with a leading zero, NaN and infinity, nesting deeper than 32, fil
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast
 
@@ -45,6 +46,17 @@ class Document:
     marks: Marks
     problems: list[Problem] = field(default_factory=list)
     """Structural mistakes and warnings that did not stop the reading."""
+    origins: dict[tuple[str | int, ...], str] = field(default_factory=dict)
+    """Files of the parts that were taken from another file than ``path`` (``underway.config.extending``)."""
+
+    def origin(self, loc: Sequence[str | int]) -> str:
+        """The file in which the part at ``loc`` stands."""
+        if self.origins:
+            for length in range(len(loc), 0, -1):
+                found = self.origins.get(tuple(loc[:length]))
+                if found is not None:
+                    return found
+        return self.path
 
     def walk(self, loc: tuple[str | int, ...]) -> tuple[list[str | int], Mark | None]:
         """How much of ``loc`` the file has: parts that it has not are passed over (pydantic's own marks, a short
@@ -79,7 +91,7 @@ class Document:
         """A problem at ``loc``."""
         seen, last = self.walk(loc)
         line, column = (1, 1) if last is None else _unpack(last[0] if of == "key" else last[1])
-        return Problem(self.path, line, column, code, message, hint, field_text(seen), severity)
+        return Problem(self.origin(seen), line, column, code, message, hint, field_text(seen), severity)
 
 
 def field_text(parts: list[str | int]) -> str:

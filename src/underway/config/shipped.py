@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
+
+from underway.config.bases import Bases, Written
+from underway.config.reading import MAX_SMALL_BYTES, read
 
 HOME = Path(__file__).resolve().parent.parent / "catalogue"
 
@@ -15,3 +20,19 @@ def names() -> list[str]:
 def directory(text: str) -> Path | None:
     """The directory of the shipped catalogue called ``text``, or None."""
     return HOME / text if text in names() else None
+
+
+def services(catalogue: str) -> dict[str, dict[str, Any]]:
+    """The services of a shipped catalogue by name, each as one file would say it, with all that it extends.
+
+    Raises ``FileProblems`` where a file is none; and ``KeyError`` for a catalogue that is not shipped.
+    """
+    if catalogue not in names():
+        raise KeyError(catalogue)
+    files = sorted((HOME / catalogue).glob("*.yaml"))
+    bases = Bases([Written(read(path, str(path), MAX_SMALL_BYTES), 0) for path in files])
+    return {
+        found.written.name: copy.deepcopy({key: value for key, value in found.doc.value.items() if key != "extends"})
+        for found in bases.resolve()
+        if not found.written.abstract
+    }

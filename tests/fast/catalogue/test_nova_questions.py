@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from support.fake_api import wall
 from support.fake_fleet import FakeFleet
 from underway.config import shipped
 
-HOME = shipped.HOME / "openstack"
 STAND_IN = Path(__file__).parent.parent.parent / "support/nova_stand_in"
 
 
 def script(name: str) -> str:
     """Scripts as the tasks give them to Python."""
+    services = shipped.services("openstack")
     found: dict[str, str] = {}
     for service in ("nova", "nova-conductor", "nova-compute"):
-        found |= yaml.safe_load((HOME / f"{service}.yaml").read_text())["vars"]
+        found |= services[service]["vars"]
     return found["nova_ask"] + found[name]
 
 

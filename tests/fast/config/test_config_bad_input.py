@@ -524,7 +524,7 @@ def test_bad_input_32_directories(files: Workspace) -> None:
     files.cluster("settings:\n", "catalogue: [services, more]\nsettings:\n")
     assert files.errors() == [
         "more/api.yaml:1:10: service: service 'api' is also defined in services/api.yaml: none overrides the other "
-        "(remove or rename one)"
+        "(remove or rename one, or let this one say 'extends: api')"
     ]
 
 

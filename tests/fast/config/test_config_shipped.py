@@ -47,7 +47,7 @@ def test_none_overrides_the_other(tmp_path: Path) -> None:
     with pytest.raises(FileProblems) as caught:
         load(written(tmp_path, "openstack, services"))
     assert "service 'memcached' is also defined in" in str(caught.value.problems[0])
-    assert "none overrides the other (remove or rename one)" in str(caught.value.problems[0])
+    assert "none overrides the other (remove or rename one, or let this one say 'extends: memcached')" in str(caught.value.problems[0])
 
 
 @pytest.mark.parametrize(
