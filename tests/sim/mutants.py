@@ -6,6 +6,7 @@ otherwise, a coordinator that does one thing differently, hosts whose runner has
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from underway.core.decider import Changes, IncrementalDecider
 from underway.core.dropping import dropping
 from underway.core.model.base import replace
 from underway.core.model.decision import Decision
-from underway.core.model.plan import Plan
+from underway.core.model.plan import Edge, Plan, Stage
 from underway.core.model.policy import Policy
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import ActionRecord, Machine
@@ -27,6 +28,8 @@ from underway.errors import Conflict, Refused
 from underway.records.change import Change
 from underway.records.seen import Seen
 from underway.sim.hosts import SimHost
+from underway.sim.lockplans import lockstep_plan
+from underway.sim.plans import random_plan
 from underway.sim.schedule import Result, run_schedule
 from underway.sim.stage import Parts
 from underway.sim.through import Through
@@ -85,6 +88,36 @@ class ByName(Decider):
 
     def decide(self, snapshot: Snapshot, now: float, changes: Changes | None = None) -> Decision:
         return super().decide(copy_of(snapshot, holds={}), now)
+
+
+class NumbersApart(Decider):
+    """B4: the passes of a lockstep wait for those of their own number and role only."""
+
+    def __init__(self, plan: Plan, policy: Policy) -> None:
+        merged: list[Stage] = []
+        passes = dict(plan.passes)
+        for stage in plan.stages:
+            if stage.number is None or not merged or merged[-1].kind != stage.kind:
+                merged.append(replace(stage, number=None))
+                continue
+            before = merged[-1].passes
+            for name in stage.passes:
+                edges = [
+                    Edge(before=other, after=name, reason="its own")
+                    for other in before
+                    if passes[other].role == passes[name].role
+                ]
+                passes[name] = replace(passes[name], after=(*passes[name].after, *edges))
+            merged[-1] = replace(merged[-1], passes=(*before, *stage.passes))
+        super().__init__(replace(plan, stages=tuple(merged), passes=passes), policy)
+
+
+class BatchesWhole(Decider):
+    """B5: batch steps are done by all hosts at once."""
+
+    def __init__(self, plan: Plan, policy: Policy) -> None:
+        passes = {name: replace(work, whole=work.number is not None) for name, work in plan.passes.items()}
+        super().__init__(replace(plan, passes=passes), policy)
 
 
 class CountsTheDropped(Decider):
@@ -257,9 +290,14 @@ class Mutant:
     breaks: tuple[str, ...]
     parts: Parts | None = None
     host_fault: Callable[[SimHost], None] | None = None
+    plans: Callable[[random.Random], Plan] = random_plan
 
     def run(self, seed: int) -> Result:
-        return run_schedule(seed, self.parts, self.host_fault)
+        return run_schedule(seed, self.parts, self.host_fault, plans=self.plans)
+
+    def right(self, seed: int) -> Result:
+        """The same schedule of the right program."""
+        return run_schedule(seed, plans=self.plans)
 
 
 LIMITS = ("P1", "I1")
@@ -293,6 +331,10 @@ MUTANTS: dict[str, Mutant] = {
     "total limit is ignored": Mutant(LIMITS, table(RULES.without("total-limit"))),
     "parallel limit is ignored": Mutant(LIMITS, table(RULES.without("parallel-limit"))),
     "domains at once are ignored": Mutant(LIMITS, table(RULES.without("domains-at-once"))),
+    # lockstep
+    "numbers do not wait for each other": Mutant(("P2", "B4"), Parts(decider=NumbersApart), plans=lockstep_plan),
+    "batches go all at once": Mutant(LIMITS, Parts(decider=BatchesWhole), plans=lockstep_plan),
+    "what was gathered is not gathered again": Mutant(("B15",), host_fault=host("keeps_gathered"), plans=lockstep_plan),
     # coordinators
     "a lease frees the slot": Mutant(("P7",), Parts(coordinator=TimeToLive)),
     "unknown times out": Mutant(("I10",), Parts(coordinator=UnknownTimesOut)),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from sim.mutants import MUTANTS
-from underway.sim.schedule import run_schedule
 
 SEEDS = 1500
 """Schedules within which each mutant must be killed; most are within fifty."""
@@ -37,6 +36,6 @@ def test_mutant_is_killed(name: str, record_property: Callable[[str, object], No
         if broken:
             record_property("killed-by-seed", seed)
             print(f"{name}: killed by seed {seed}, schedule {number}: {broken[0]}")
-            assert not run_schedule(seed).violations, "the right program breaks it, too: the judge is wrong"
+            assert not mutant.right(seed).violations, "the right program breaks it, too: the judge is wrong"
             return
     pytest.fail(f"{name}: survived {len(tries)} schedules")

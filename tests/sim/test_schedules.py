@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import pytest
 
+from underway.sim.lockplans import lockstep_plan
 from underway.sim.schedule import FAULTS, run_schedule
 from underway.sim.stage import Led
 
@@ -55,6 +56,22 @@ def test_no_promise_is_broken(chunk: int, record_property: Callable[[str, object
         assert not quiet, f"never happened, so nothing was tested by them: {', '.join(quiet)}"
         assert ended["done"] > len(seeds) // 2
         assert ended["aborted"] > 0
+
+
+def test_no_promise_is_broken_in_lockstep() -> None:
+    bad: list[str] = []
+    ended: Counter[str] = Counter()
+    again = 0
+    seeds = range(SCHEDULES // 100)
+    for seed in seeds:
+        result = run_schedule(seed, led=LED[seed % len(LED)], plans=lockstep_plan)
+        ended[result.ended] += 1
+        again += result.again
+        if result.violations:
+            bad.append(f"seed {seed} led {LED[seed % len(LED)]!r}: {'; '.join(result.violations[:3])}")
+    assert not bad, "\n".join(bad[:10])
+    assert again > 0
+    assert ended["done"] > len(seeds) // 2
 
 
 @pytest.mark.parametrize("seed", [3, 1883])

@@ -493,9 +493,9 @@ class Oracle:
                 self._bad(f"I1: {used} hosts of {label} were at work at once, the limit was {self._largest[label]}")
 
     def _see_lockstep(self, effect: Effect) -> None:
-        """B4, on what hosts do: while one is at a number, none is at another."""
-        number = self._plan.pass_of(effect.action).number
-        for action in self.witness.began if number is not None else ():
+        """B4, on what hosts do: while one is at a number, none is at another, but for a new machine that catches up."""
+        number = self._plan.pass_of(effect.action).number if effect.action not in self.out else None
+        for action in self.witness.began.keys() - self.out if number is not None else ():
             other = self._plan.pass_of(action).number
             if other is not None and other != number:
                 self._bad(f"B4: {effect.action} of number {number} was begun while {action} of {other} was not over")

@@ -62,13 +62,14 @@ def run_schedule(
     host_fault: Callable[[SimHost], None] | None = None,
     change_plan: Callable[[Plan], Plan] | None = None,
     led: stages.Led = "",
+    plans: Callable[[random.Random], Plan] = random_plan,
 ) -> Result:
     """Run one schedule. Equal seeds give equal schedules; ``parts`` and ``host_fault`` make mutants.
 
-    ``led``: whether one coordinator leads, or both act, which is the harder case.
+    ``led``: whether one coordinator leads, or both act, which is the harder case. ``plans``: what makes the plan.
     """
     chance = random.Random(seed)  # noqa: S311  a schedule is repeatable
-    plan = random_plan(chance)
+    plan = plans(chance)
     if change_plan is not None:
         plan = change_plan(plan)
     rough = chance.random()
