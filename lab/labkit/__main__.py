@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -126,8 +127,8 @@ def thaw(host: str) -> None:
 @click.argument("release")
 @click.option("--constraints", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def lock(release: str, constraints: Path | None) -> None:
-    """Write the lock file of RELEASE under upstream's constraints for it; or of 'tempest' or 'runner' without any."""
-    alone = {testers.NAME: testers.write_lock, wheels.NAME: wheels.write_lock}
+    """Write the lock file of RELEASE under upstream's constraints; of tempest, runner or agent without any."""
+    alone = {testers.NAME: testers.write_lock, **{name: partial(wheels.write_lock, name) for name in wheels.ASKED}}
     if release in alone:
         say(f"wrote {alone[release]()}")
     elif constraints is None:

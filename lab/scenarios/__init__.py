@@ -5,6 +5,7 @@ SCENARIOS = {
     "naive": "all hosts of a role at once, nothing drained, nothing waited for: shows what the rules are worth",
     "checked": "with Tempest, tests of hosts and persistent resources before, during and after",
     "killed": "kill -9 of the coordinator, ten times",
+    "agents": "hosts fetch their work by installed agents; an agent and the coordinator are killed; nothing may fail",
     "power": "a controller loses its power in the middle of its upgrade",
     "replaced": "a controller dies for good, and another machine takes its place",
     "queue_leader": "RabbitMQ's leader is stopped",
