@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from underway.config import names
 from underway.config.crosscheck import Known, Loc, duplicates, unknown
@@ -10,6 +10,7 @@ from underway.config.documents import ReleaseFile, ServiceFile, StepFile
 from underway.config.gathering import check_gathering, check_numbers
 from underway.config.graph import cycles
 from underway.config.located import Document
+from underway.config.manifests import check_bits
 from underway.config.secrets import variables
 from underway.config.tasks import check_task, check_tasks
 from underway.config.words import one_of, path_text, shown
@@ -38,6 +39,7 @@ def check_service(doc: Document, service: ServiceFile, known: Known) -> Iterator
             yield doc.problem(("phases", phase, "restarts"), "restarts", message, "leave it out")
         goes_down = phase in ("upgrade", "rollback") and not spec.on and not spec.once
         yield from _steps(doc, ("phases", phase), spec.steps, handlers, goes_down=goes_down)
+    yield from check_bits(doc, service.bits)
     for action, what in service.actions.items():
         yield from _steps(doc, ("actions", action), what.steps, handlers, goes_down=True)
 
@@ -112,15 +114,18 @@ def check_needs(files: Mapping[str, tuple[Document, ServiceFile]]) -> Iterator[P
 
 
 def check_use(
-    files: Mapping[str, tuple[Document, ServiceFile]], used: Mapping[str, Sequence[str]]
+    files: Mapping[str, tuple[Document, ServiceFile]], used: Mapping[str, Sequence[str]], shipped: Collection[str] = ()
 ) -> Iterator[Problem]:
-    """Services that refer to services which no role runs. ``used``: hosts by service."""
+    """Services that refer to services which no role runs. ``used``: hosts by service.
+
+    ``shipped``: files of shipped catalogues, which name all that a cloud may have: who runs less need not hear of it.
+    """
     for name, (doc, service) in files.items():
         if not used.get(name):
             continue
         for key, listed in (("needs", service.needs), ("after", service.after)):
             for index, need in enumerate(listed):
-                if need in files and not used.get(need):
+                if need in files and not used.get(need) and doc.origin((key, index)) not in shipped:
                     message = f"service {shown(need)} runs on no host: there is nothing to wait for"
                     yield doc.problem((key, index), "unused-service", message, severity="warning")
         for phase, spec in service.phases.items():

@@ -17,6 +17,7 @@ from underway.config.faults import examine
 from underway.config.fragment import Fragment
 from underway.config.limits import check_limits
 from underway.config.located import Document
+from underway.config.manifests import read_manifest
 from underway.config.names import Wrong
 from underway.config.paths import inside, root_of
 from underway.config.reading import MAX_BYTES, MAX_SMALL_BYTES, read
@@ -24,7 +25,7 @@ from underway.config.storefile import build_store
 from underway.config.words import one_of, shown, shown_path
 from underway.core.model.check import Suite
 from underway.core.model.cluster import Cluster, Probe
-from underway.core.model.service import Catalogue
+from underway.core.model.service import Catalogue, Release
 from underway.errors import FileProblems, Problem
 from underway_agent.kv.address import Access
 
@@ -301,7 +302,8 @@ def _cross(files: _Files) -> None:
         found.extend(check_service(doc, service, files.known))
     found.extend(check_needs(services))
     if not any(problem.code == "unknown-service" for problem in found):
-        found.extend(check_use(services, _used(files)))
+        ours = {path for path, directory in files.directories.items() if shipped.HOME in directory.parents}
+        found.extend(check_use(services, _used(files), ours))
     for file in files.releases.values():
         if file.fragment is not None:
             found.extend(check_release(file.doc, file.fragment, files.known))
@@ -355,17 +357,24 @@ def _build(
     files.problems += checks.problems
     catalogue = Catalogue(
         services={name: build.build_service(service) for name, (_, service) in sorted(services.items())},
-        releases={
-            name: build.build_release(file.fragment)
-            for name, file in sorted(files.releases.items())
-            if file.fragment is not None
-        },
+        releases={name: _release(files, file) for name, file in sorted(files.releases.items()) if file.fragment},
     )
     if expanded:
         cluster = build.build_cluster(written, files.base, {**named, **expanded})
     store, wrong = build_store(files.cluster.doc, written.store, files.base)
     files.problems += wrong
     return cluster, catalogue, suites, store
+
+
+def _release(files: _Files, file: _File[ReleaseFile]) -> Release:
+    """A release, with the lists that it names."""
+    assert file.fragment is not None
+    if file.fragment.manifest is None:
+        return build.build_release(file.fragment)
+    root = root_of(file.base, files.base)
+    manifest, problems = read_manifest(file.doc, file.fragment.manifest, file.base, root)
+    files.problems += problems
+    return build.build_release(file.fragment, manifest)
 
 
 def _ordered(files: _Files) -> list[Problem]:

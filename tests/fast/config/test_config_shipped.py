@@ -47,7 +47,9 @@ def test_none_overrides_the_other(tmp_path: Path) -> None:
     with pytest.raises(FileProblems) as caught:
         load(written(tmp_path, "openstack, services"))
     assert "service 'memcached' is also defined in" in str(caught.value.problems[0])
-    assert "none overrides the other (remove or rename one, or let this one say 'extends: memcached')" in str(caught.value.problems[0])
+    assert "none overrides the other (remove or rename one, or let this one say 'extends: memcached')" in str(
+        caught.value.problems[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,19 @@ def test_restarts_is_for_finalize(tmp_path: Path) -> None:
         FileProblems, match=r"phases\.upgrade.restarts: 'restarts' is for a finalize phase on each host"
     ):
         load(written(tmp_path, "openstack, services"))
+
+
+def test_who_runs_less_than_all_of_it_hears_nothing_of_the_rest(tmp_path: Path) -> None:
+    """A need of a shipped service is an order where both are run; a need of one's own is named if nothing runs it."""
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services/ledger.yaml").write_text("service: ledger\nneeds: [mariadb]\n")
+    directory = written(tmp_path, "openstack, services")
+    (directory / "cluster.yaml").write_text(
+        CLUSTER.format(catalogue="openstack, services").replace(
+            "[memcached]", "[environment, keystone, haproxy, ledger]"
+        )
+    )
+    [warned] = [str(problem) for problem in load(directory).problems]
+    assert warned.endswith(
+        "services/ledger.yaml:2:9: warning: needs[0]: service 'mariadb' runs on no host: there is nothing to wait for"
+    )
