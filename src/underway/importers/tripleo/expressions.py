@@ -16,7 +16,7 @@ _TESTS = {
     "succeeded": "succeeded", "success": "succeeded", "failed": "failed", "changed": "changed", "change": "changed",
     "skipped": "skipped", "skip": "skipped", "started": "started", "finished": "finished",
 }  # fmt: skip
-_AS_FILTER = re.compile(r"\| ?(" + "|".join(_TESTS) + r")\b(?!\s*\()")
+_AS_FILTER = re.compile(r"\|[ \t]{0,4}(" + "|".join(_TESTS) + r")\b(?!\s*\()")
 
 
 def expression(text: str) -> str:

@@ -150,12 +150,13 @@ def _warnings(collection: Collection) -> list[Problem]:
     for placed in collection.placed:
         for key in collection.lists:
             for task in placed.tasks(key):
-                if task.asked or collection.selector.skip & task.tags or str(task.node.place) in never:
+                if collection.selector.skip & task.tags or str(task.node.place) in never:
                     continue
-                if not any(collection.selector.selects(task, step) for step in STEPS[key]):
+                if not collection.selector.reaches(task, STEPS[key]):
                     never.add(str(task.node.place))
                     message = f"no step of {key} selects the task {shown(task.name)} of {task.service}"
-                    warn(task.node.place, "never-selected", message, "it is in the files, and runs at no number")
+                    hint = "" if task.asked else "it is in the files, and runs at no number"
+                    warn(task.node.place, "never-selected", message, hint)
     for service in {id(one): one for placed in collection.placed for one in placed.services}.values():
         if service.unread is not None:
             message = f"the Puppet manifest of {service.template.key} cannot be read: {service.unread.message}"

@@ -29,12 +29,11 @@ def list_report(key: str, tasks: Sequence[Task], selector: Selector) -> dict[str
     """One list of one role."""
     kept = distinct(tasks)
     selected = {step: [task for task in kept if selector.selects(task, step)] for step in STEPS[key]}
-    chosen = {id(task) for found in selected.values() for task in found}
     report: dict[str, Any] = {
         "tasks_before_distinct": len(tasks),
         "tasks_after_distinct": len(kept),
         SELECTED: {f"step{step}": [task.label for task in found] for step, found in selected.items()},
-        "never_selected": [task.label for task in kept if id(task) not in chosen and not task.asked],
+        "never_selected": [task.label for task in kept if not selector.reaches(task, STEPS[key])],
     }
     asked = [f"{task.label} ({', '.join(sorted(task.tags - {'never'}))})" for task in kept if task.asked]
     if asked:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from underway.config.words import shown
-from underway.importers.tripleo.conditions import WhenError, judge, names
+from underway.importers.tripleo.conditions import WhenError, judge
 from underway.importers.tripleo.nodes import Budget, Node, Refusal, show
 from underway.importers.tripleo.parameters import Reference, Text
 
@@ -209,21 +209,18 @@ class Selector:
         known = {"step": str(step)} | ({"release": self.release} if self.release else {})
         return judge(part, known)
 
+    def reaches(self, task: Task, steps: Iterable[int]) -> bool:
+        """Whether any of the steps runs the task, if need be when it is asked for (B19)."""
+        selector = self.when_asked(task) if task.asked else self
+        return any(selector.selects(task, step) for step in steps)
+
     def left(self, part: str, step: int) -> bool:
         """Whether a condition says more than the step does: it is kept, or else it holds already."""
         return self._known(part, step) is None
 
-    def names_step(self, node: Node) -> bool:
-        """Whether a condition of the task or of what is in it reads ``step``."""
-        if any(isinstance(part, str) and "step" in names(part) for part in conditions(node)):
-            return True
-        return any(
-            self.names_step(one)
-            for part in BLOCKS
-            for one in (
-                node.value[part].value if part in node.value and isinstance(node.value[part].value, list) else ()
-            )
-        )
+    def when_asked(self, task: Task) -> Selector:
+        """The same, where the tags of a task that runs only then are asked for."""
+        return Selector(self.notation, self.skip, task.tags - {"never"}, self.release)
 
 
 def distinct(tasks: Sequence[Task], text: Callable[[Task], str] = lambda task: task.text) -> list[Task]:

@@ -12,7 +12,7 @@ from underway.config.tasks import BLOCKS, KEYWORDS, REFUSED
 from underway.config.words import nearest, shown
 from underway.importers.arguments import FREE_FORM, BadArguments, arguments
 from underway.importers.builtin import full, short
-from underway.importers.tripleo.conditions import WhenError
+from underway.importers.tripleo.conditions import WhenError, names
 from underway.importers.tripleo.expressions import condition, expression
 from underway.importers.tripleo.nodes import Node, Refusal, show
 from underway.importers.tripleo.parameters import Reference, Text
@@ -68,7 +68,7 @@ def translate(node: Node, selector: Selector, step: int, *, elsewhere: bool = Fa
     held = _when(node, selector, step)
     if held:
         task["when"] = held[0] if len(held) == 1 else held
-    if selector.names_step(node) or "step" in _used(task):
+    if "step" in _used(task) or any("step" in names(one) for one in held):
         task["vars"] = {**task.get("vars", {}), "step": step}
     return _careful(task)
 
