@@ -71,6 +71,8 @@ class Collection:
     selector: Selector
     services: dict[str, Service] = field(default_factory=dict)
     """Every template of ``results`` that could be resolved, by its key."""
+    refused: dict[str, Problem] = field(default_factory=dict)
+    """Every template that cannot be imported, whether it is known to have tasks or not, and why."""
 
     @property
     def lists(self) -> tuple[str, ...]:
@@ -89,7 +91,7 @@ def collect(tree: Tree, roles: Sequence[Role], environment: Environment, skip: I
     notation = notation_of(lists)
     selector = Selector(notation, frozenset(one for one in skip if one))
     services = {result.key: reader.services[result.key, ""] for result in results if result.state == "imported"}
-    return Collection(notation, placed, results, aggregators, reader.problems, selector, services)
+    return Collection(notation, placed, results, aggregators, reader.problems, selector, services, reader.refused)
 
 
 class _Reader:

@@ -73,17 +73,16 @@ def run(request: Request) -> Imported:
     imported = Imported({}, collection)
     used = {key for placed in collection.placed for key in placed.refused}
     used |= {service.template.key for placed in collection.placed for service in placed.services}
-    refused = {
-        result.key: result.problem for result in collection.results if result.problem is not None and result.key in used
-    }
+    refused = {key: problem for key, problem in collection.refused.items() if key in used}
     imported.problems += collection.problems
     if not request.partial:
         imported.problems += refused.values()
     imported.warnings += _warnings(collection)
     if request.strict:
         imported.problems += imported.warnings
-    source, target = _releases(request, collection)
+    source = target = ""
     if not imported.problems:
+        source, target = _releases(request, collection)
         for placed in collection.placed:
             placed.services = [one for one in placed.services if one.template.key not in refused]
         imported.converted = convert(collection, environment, source, target)

@@ -111,5 +111,6 @@ def judge(collection: Collection) -> None:
             made = made_of(service, collection.selector)
         except Refusal as refusal:
             collection.results[index] = Result(result.key, "refused", problem=refusal.problem)
+            collection.refused[result.key] = refusal.problem
         else:
             collection.results[index] = dataclasses.replace(result, asked=tuple(task.label for task in made.asked))

@@ -38,6 +38,7 @@ A name that is neither here nor ansible-core's own stays as it is: TripleO's own
 ``tripleo_ovs_upgrade``) are in no collection, and the hosts must have them.
 """
 
+_KEYS = KEYWORDS | {"tags"}
 _CONDITIONS = ("failed_when", "changed_when", "until")
 _SWITCHES = frozenset({"enabled", "become", "ignore_errors", "check_mode", "no_log", "force", "recurse"})
 _IS_ENABLED = re.compile(r"(?:/usr/bin/)?systemctl is-enabled [\w@.:{}-]+")
@@ -102,9 +103,9 @@ def _module(node: Node) -> dict[str, Any]:
             raise Refusal(node.value[refused].place, "task-key", f"'{refused}' is not imported", REFUSED[refused])
         raise Refusal(node.place, "task", "the task names no module", "for example: command")
     if len(keys) > 1:
-        odd = next((key for key in keys if nearest(key, KEYWORDS)), keys[1])
+        odd = next((key for key in keys if nearest(key, _KEYS)), keys[1])
         message = f"the task names more than one module: {', '.join(shown(key) for key in keys[:5])}"
-        raise Refusal(node.value[odd].place, "task", message, nearest(odd, KEYWORDS) or "a task has one module")
+        raise Refusal(node.value[odd].place, "task", message, nearest(odd, _KEYS) or "a task has one module")
     key = keys[0]
     if not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*){0,5}", key, re.ASCII):
         raise Refusal(node.value[key].place, "task", f"{shown(key)} is not the name of a module")
