@@ -78,6 +78,10 @@ def service_name(snippet: str) -> str:
 def pieces(context: Context, used: Mapping[str, Snippet]) -> dict[str, dict[int, Piece]]:
     """Snippet -> tag -> its tasks; tags that select nothing are left out. ``context`` collects what is wrong."""
     found: dict[str, dict[int, Piece]] = {}
+    for snippet in used.values():
+        for task in snippet.tasks:
+            if isinstance(task.body.get("register"), str):
+                context.registered.setdefault(task.body["register"], snippet.place(task.index))
     for name, snippet in used.items():
         made = {tag: piece(context, snippet, tag) for tag in TAGS}
         found[name] = {tag: one for tag, one in made.items() if one.tasks}

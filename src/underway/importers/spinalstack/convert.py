@@ -18,10 +18,10 @@ from underway.config.words import nearest, one_of, shown
 from underway.errors import Problem
 from underway.importers import jinja
 from underway.importers.arguments import FREE_FORM, BadArguments, arguments
-from underway.importers.builtin import full, short
+from underway.importers.builtin import MODULES, full, short
 from underway.importers.spinalstack import helpers
-from underway.importers.spinalstack.snippets import ROOT, WORD, Loc, Snippet, SnippetTask, module_keys
-from underway.importers.spinalstack.variables import Definitions
+from underway.importers.spinalstack.snippets import OWN_MODULES, ROOT, WORD, Loc, Snippet, SnippetTask, module_keys
+from underway.importers.spinalstack.variables import FROM_CONFIG, Definitions
 
 FIRST, LAST = "spinalstack_first_host", "spinalstack_last_host"
 """Variables of a role: its hosts that ``groups['fakehostgroup'][0]`` and ``[-1]`` mean."""
@@ -47,6 +47,7 @@ class Context:
     used: dict[str, list[str]] = field(default_factory=dict)  # variable -> places that name it
     problems: list[Problem] = field(default_factory=list)
     carried: list[helpers.Carried] = field(default_factory=list)
+    registered: dict[str, str] = field(default_factory=dict)  # result -> the task that keeps it
 
 
 @dataclass(slots=True)
@@ -148,7 +149,7 @@ class _Task:
         if role is None:
             hint = one_of(group, [WORD, *self.context.roles], "groups are the profiles")
             self.wrong(loc, "unknown-group", f"there is no group {shown(group)}", hint)
-            return found[0]
+            return "group_names"  # so that it is told once
         key = role if role == OUR_ROLE else repr(role)
         hosts = f"(underway_hosts_by_role[{key}] | map(attribute='name') | list)"
         return hosts + (f"[{index}]" if index else "")
@@ -183,9 +184,10 @@ class _Task:
             name, value = named[0], self._texts(body[named[0]])
         else:
             return []  # said when the snippet was read
-        if full(name) is None and short(name) != "edeploy":
-            hint = nearest(name, ["command", "service", "shell"])
-            self.wrong(loc, "unknown-module", f"{shown(name)} is not the name of a module", hint)
+        if full(name) is None and short(name) not in OWN_MODULES:
+            if name not in named:  # else said when the snippet was read
+                hint = nearest(name, MODULES)
+                self.wrong((*loc, "action"), "unknown-module", f"{shown(name)} is not the name of a module", hint)
             return []
         options, free = self._arguments(name, value, keywords, loc)
         if options is None:
@@ -332,10 +334,21 @@ class _Task:
             missing = self.context.definitions.missing(name)
             for distribution in missing:
                 where = f" for {distribution} (vars/{distribution})" if distribution else ""
-                hint = nearest(name, self.context.definitions.known())
-                hint = hint or "define it in a file of variables and give that with --vars"
-                self.wrong(loc, "undefined", f"variable {shown(name)} is not defined{where}", hint)
+                message, hint = f"variable {shown(name)} is not defined{where}", self._hint(name)
+                registered = self.context.registered.get(name)
+                if registered:
+                    message = f"{shown(name)} is registered at {registered}, for another tag or snippet"
+                    hint = "a result does not outlive its tag: ask again in this one"
+                self.wrong(loc, "undefined", message, hint)
             self.context.used.setdefault(name, []).append(place)
+
+    def _hint(self, name: str) -> str:
+        """Where an undefined variable might be defined."""
+        if name in FROM_CONFIG:
+            keys = " and ".join(f"config.{key}" for key in FROM_CONFIG[name])
+            return f"the environment defines it by {keys}"
+        others = self.context.definitions.known() - {name}
+        return nearest(name, others) or "define it in a file of variables, and give that with --vars"
 
 
 def _own_names(keywords: Mapping[str, Any]) -> set[str]:

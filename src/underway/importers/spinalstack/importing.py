@@ -132,15 +132,15 @@ def _notices(
     for profile in said.profiles:
         without = orders[profile.name].without
         if without:
-            number = f"{len(without)} of {orders[profile.name].classes} classes have no snippet"
-            message = f"profile {shown(profile.name)}: {number}: {listing(without)}"
+            number = f"{len(without)} of {orders[profile.name].classes} classes"
+            message = f"profile {shown(profile.name)}: no snippet for {number}: {listing(without)}"
             at = ("profiles", profile.name)
             found.append(sources.problem(at, "class-without-snippet", message, of="key", severity="warning"))
     for carried in context.carried:
         if carried.own:
             message = "not among the helper files: the program's own is used (it closes no compute with servers on it)"
             found.append(Problem(carried.name, 0, 0, "own-helper", message, "--files DIR names yours", "", "warning"))
-    if not said.hosts and sources.value.get("hosts") is None:
+    if sources.env is None and sources.value.get("hosts") is None:
         message = "no environment was given: the result has no hosts, and cannot be planned yet"
         found.append(Problem(sources.infra.path, 0, 0, "no-hosts", message, "give --env", "", "warning"))
     return found

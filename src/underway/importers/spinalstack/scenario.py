@@ -19,6 +19,9 @@ from underway.importers.spinalstack.arity import arity
 from underway.importers.spinalstack.merging import merged
 from underway.importers.spinalstack.ranges import BadPattern, Loc, expand
 
+OF_SCENARIO = (("name",), ("profiles",), ("ordered_profiles",))
+"""What a scenario says, and not an environment."""
+
 INSTALL_SERVER = "install-server"
 """The image of the machine from which Puppet is run; ``configure.sh`` is there."""
 
@@ -67,10 +70,12 @@ class Sources:
         self.value = merged(infra.value, env.value) if env is not None else infra.value
 
     def document(self, loc: Loc) -> Document:
-        """The file that says the part at ``loc``: the environment where both do, as it is merged over."""
-        if self.env is None or len(self.env.walk(loc)[0]) < len(self.infra.walk(loc)[0]):
+        """The file that says the part at ``loc``: the environment where both do, as it is merged over. Where none does,
+        the file that should."""
+        if self.env is None:
             return self.infra
-        return self.env
+        theirs, ours = len(self.env.walk(loc)[0]), len(self.infra.walk(loc)[0])
+        return self.infra if theirs < ours or (not theirs and loc[:1] in OF_SCENARIO) else self.env
 
     def problem(
         self,
@@ -94,17 +99,17 @@ def understand(infra: Document, env: Document | None) -> tuple[Scenario, Sources
     scenario = Scenario(str(name) if isinstance(name, str | int) and not isinstance(name, bool) else "")
     note = scenario.problems.append
     scenario.problems += [*infra.problems, *(env.problems if env is not None else ()), *_names(sources)]
+    config = value.get("config", {})
+    if isinstance(config, dict):
+        scenario.config = config
+    elif config is not None:
+        note(_wants(sources, ("config",), "keys and values", config))
     profiles = value.get("profiles")
     if not isinstance(profiles, dict) or not profiles:
         note(_wants(sources, ("profiles",), "the profiles, by name", profiles))
         return scenario, sources
     read = {str(key): _profile(scenario, sources, key, body) for key, body in profiles.items()}
     scenario.profiles = [read[key] for key in _ordered(scenario, sources, read)]
-    config = value.get("config", {})
-    if isinstance(config, dict):
-        scenario.config = config
-    elif config is not None:
-        note(_wants(sources, ("config",), "keys and values", config))
     if value.get("hosts") is not None:
         _hosts(scenario, sources, value["hosts"], set(read))
         _counts(scenario, sources, read)
@@ -116,7 +121,8 @@ def understand(infra: Document, env: Document | None) -> tuple[Scenario, Sources
 def _wants(sources: Sources, loc: Loc, what: str, found: Any) -> Problem:
     last = str(loc[-1])
     if found is None and len(sources.document(loc).walk(loc)[0]) < len(loc):
-        return sources.problem(loc[:-1], "missing", f"'{last}' is missing; expected {what}", of="key")
+        document = sources.document(loc)
+        return document.problem(loc[:-1], "missing", f"'{last}' is missing; expected {what}", of="key")
     return sources.problem(loc, "type", f"expected {what}, found {shown(found) if found else 'nothing'}")
 
 
@@ -241,33 +247,40 @@ def _hosts(scenario: Scenario, sources: Sources, stated: Any, profiles: set[str]
     config = sources.value.get("config")
     domain = config.get("domain") if isinstance(config, dict) else None
     seen: dict[str, str] = {}
+    wrong_keys: set[str] = set()  # a pattern with a mistake is told once, not for each of its hosts
+
+    def wrong_at(loc: Loc, code: str, message: str, hint: str = "", of: Literal["key", "value"] = "value") -> None:
+        if str(loc[1]) not in wrong_keys:
+            wrong_keys.add(str(loc[1]))
+            scenario.problems.append(sources.problem(loc, code, message, hint, of=of))
+
     for name, body in bodies.items():
         loc: Loc = ("hosts", made_by[name])
         profile = body.get("profile") if isinstance(body, dict) else None
         if profile is None:
             hint = f"add 'profile:', {one_of('', profiles, 'one of')}"
-            note(sources.problem(loc, "missing", f"host {shown(name)} has no profile", hint, of="key"))
+            wrong_at(loc, "missing", f"host {shown(name)} has no profile", hint, of="key")
             continue
         if not isinstance(profile, str) or profile not in profiles:
             hint = one_of(str(profile), profiles, "profiles")
             message = f"host {shown(name)} has the unknown profile {shown(profile)}"
-            note(sources.problem((*loc, "profile"), "unknown-profile", message, hint))
+            wrong_at((*loc, "profile"), "unknown-profile", message, hint)
             continue
         whole = f"{name}.{domain}" if isinstance(domain, str) and domain and not name.endswith(f".{domain}") else name
         wrong = names.host_name(whole.lower())
         if wrong:
-            note(sources.problem(loc, *wrong, of="key"))
+            wrong_at(loc, *wrong, of="key")
             continue
         other = seen.setdefault(whole.lower(), name)
         if other != name:
             message = f"hosts {shown(other)} and {shown(name)} differ in case only, or by the domain"
-            note(sources.problem(loc, "host-twice", message, of="key"))
+            wrong_at(loc, "host-twice", message, of="key")
             continue
         address = body.get("ip", "")
         bad = names.address(address) if isinstance(address, str) and address else None
         if bad or not isinstance(address, str):
             ip = (*loc, "ip") if "ip" in body else loc
-            note(sources.problem(ip, *(bad or ("address", f"{shown(address)} is not an IP address"))))
+            wrong_at(ip, *(bad or ("address", f"{shown(address)} is not an IP address")))
             continue
         line, _ = sources.document(loc).place(loc, "key")
         scenario.hosts.append(HostEntry(whole.lower(), profile, address, line, sources.document(loc).path))

@@ -13,7 +13,7 @@ from typing import Any
 
 from underway.config.located import Document, parse
 from underway.config.names import Wrong
-from underway.config.tasks import BLOCKS, KEYWORDS
+from underway.config.tasks import BLOCKS, KEYWORDS, REFUSED
 from underway.config.words import nearest, shown
 from underway.errors import FileProblems, Problem
 from underway.importers.builtin import MODULES, full, short
@@ -188,6 +188,7 @@ def check(snippet: Snippet, loc: Loc, body: dict[str, Any], depth: int = 0) -> I
                 else:
                     yield snippet.problem((*loc, part, index), "task", f"expected a task, found {shown(one)}")
     modules = module_keys(body)
+    modules = [key for key in modules if short(key) not in REFUSED]  # told when the task is converted
     unknown = [key for key in modules if full(key) is None and short(key) not in OWN_MODULES]
     for key in unknown:
         hint = nearest(key, KNOWN) or nearest(key, MODULES)
@@ -195,7 +196,7 @@ def check(snippet: Snippet, loc: Loc, body: dict[str, Any], depth: int = 0) -> I
             hint = "a task has one module; what else it may have are keys of Ansible's tasks"
         hint = hint or "modules of ansible-core, of a collection (three words with dots) and 'edeploy' are known"
         yield snippet.problem((*loc, key), "unknown-key", f"unknown key {shown(key)}", hint, of="key")
-    if not unknown and "block" not in body:
+    if not unknown and "block" not in body and not any(short(key) in REFUSED for key in body if key != "tags"):
         named = modules + (["action"] if "action" in body else [])
         if not named:
             yield snippet.problem(loc, "task", "the task names no module", "for example: command: ...")

@@ -14,7 +14,6 @@ from typing import Any
 from underway.config import names
 from underway.config.located import VAULT_KEY, Document
 from underway.config.secrets import SECRET_NAME
-from underway.config.words import shown
 from underway.errors import Problem
 from underway.importers.spinalstack.scenario import Sources
 
@@ -87,8 +86,8 @@ def definitions(
     config = sources.value.get("config")
     if isinstance(config, dict):
         _from_config(found, sources, config)
-    if not with_environment:
-        found.expected = frozenset(FROM_CONFIG) - set(found.everywhere)
+    # a release that is missing is told as such
+    found.expected = OF_RELEASE if with_environment else frozenset(FROM_CONFIG) - set(found.everywhere)
     for document in shared.values():
         found.everywhere.update(_from_file(found, document))
     for distribution, document in files.items():
@@ -109,10 +108,6 @@ def _from_config(found: Definitions, sources: Sources, config: Mapping[str, Any]
         value: Any = values[0] if keys else "admin"
         if name == "os_auth_url":
             value = f"{values[0]}://{values[1]}:5000/v2.0"
-        if name in OF_RELEASE and not isinstance(value, str):
-            problem = f"release {shown(value)} is no text"
-            found.problems.append(sources.problem(("config", keys[0]), "type", problem, "put it in quotes"))
-            continue
         place = places[0] if places else None
         found.everywhere[name] = Definition(
             value, origin or "the administrator, as group_vars/all has it", place, ("config", *keys[:1])
