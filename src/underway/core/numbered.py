@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from underway.core.model.base import canonical, replace
 from underway.core.model.cluster import Cluster
-from underway.core.model.service import Catalogue, Service, Step, Task
+from underway.core.model.service import Catalogue, Service, Step
 from underway.core.names import ordered
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -74,7 +74,8 @@ def without_duplicates(found: Iterable[Placed], services: Mapping[str, Service])
             continue
         tasks = []
         for task in step.tasks:
-            key = (on, step.phase, step.number, _meaning(task, service))
+            notified = service.handlers if "notify" in canonical(task).decode() else ()
+            key = (on, step.phase, step.number, meaning([task, notified], service.vars))
             if key not in seen:
                 seen.add(key)
                 tasks.append(task)
@@ -84,18 +85,12 @@ def without_duplicates(found: Iterable[Placed], services: Mapping[str, Service])
             yield on, replace(step, id=f"{step.id}.less", tasks=tuple(tasks))
 
 
-def _meaning(task: Task, service: Service) -> bytes:
-    """The task with all that its service makes of it: values of variables at any distance, and handlers."""
-    text = canonical(task)
-    parts: list[object] = [task]
-    queue, known = set(_WORD.findall(text.decode())), set[str]()
+def meaning(content: object, defaults: Mapping[str, object]) -> bytes:
+    """Content of a service with the defaults of the variables that it names, at any distance."""
+    found: dict[str, object] = {}
+    queue = set(_WORD.findall(canonical(content).decode()))
     while queue:
-        names = sorted((queue & set(service.vars)) - known)
-        known.update(names)
-        values = {name: service.vars[name] for name in names}
-        if values:
-            parts.append(values)
-        queue = set(_WORD.findall(canonical(values).decode())) - known if values else set()
-    if b'"notify"' in text:
-        parts.append(service.handlers)
-    return canonical(parts)
+        values = {name: defaults[name] for name in (queue & defaults.keys()) - found.keys()}
+        found |= values
+        queue = set(_WORD.findall(canonical(values).decode())) if values else set()
+    return canonical([content, found])

@@ -12,8 +12,8 @@ from underway.core.model.plan import Plan
 from underway.errors import InputError
 from underway.render.batches import sizes
 from underway.render.inventory import SCRIPT, dynamic_data, static, variable_files
-from underway.render.names import leg_file, rollback_file
-from underway.render.playbook import leg_playbook, rollback_playbook
+from underway.render.names import by_hand_file, leg_file, rollback_file
+from underway.render.playbook import by_hand_playbook, leg_playbook, rollback_playbook
 from underway.render.readme import readme
 from underway.render.seal import seal
 from underway.render.site import PASSES, site
@@ -64,6 +64,8 @@ def rendered(plan: Plan) -> dict[str, bytes]:
             files[f"{PASSES}/{leg_file(found, number)}"] = leg_playbook(variables, found, number)
     for role in sorted(plan.rollback):
         files[f"{PASSES}/{rollback_file(role)}"] = rollback_playbook(variables, role)
+    for role in sorted(plan.by_hand):
+        files[f"{PASSES}/{by_hand_file(role)}"] = by_hand_playbook(variables, role)
     files |= {f"inventory/{name}": data for name, data in variable_files(plan).items()}
     files["inventory/hosts.yml"] = static(plan)
     files["inventory/underway.json"] = dynamic_data(plan)

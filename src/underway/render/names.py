@@ -25,6 +25,11 @@ def step_tag(step: str) -> str:
     return "step_" + step.replace(".", "_")
 
 
+def number_tag(number: int) -> str:
+    """The tag of steps with a number: what an operator without Underway goes by, ``--tags number_3``."""
+    return f"number_{number}"
+
+
 def check_tag(step: str) -> str:
     """The tag of a step's check, run alone to learn whether the step has happened."""
     return "check_" + step.replace(".", "_")
@@ -53,6 +58,11 @@ def leg_file(pass_: Pass, number: int) -> str:
 def rollback_file(role: str) -> str:
     """The playbook that undoes the passes of a role."""
     return f"rollback-{role}.yml"
+
+
+def by_hand_file(role: str) -> str:
+    """The playbook of a role that operators upgrade themselves."""
+    return f"by-hand-{role}.yml"
 
 
 def pass_group(plan: Plan, pass_: Pass) -> str:

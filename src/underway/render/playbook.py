@@ -14,7 +14,7 @@ from underway.core.model.plan import Leg, Pass, Plan
 from underway.core.model.service import Step, Task
 from underway.errors import InputError
 from underway.render.handlers import Handlers, check_notified, collect, rewrite
-from underway.render.names import check_tag, flush_tag, pass_group, raise_tag, role_group, step_tag
+from underway.render.names import check_tag, flush_tag, number_tag, pass_group, raise_tag, role_group, step_tag
 from underway.render.variables import Variables, content
 from underway.render.yamltext import block
 
@@ -51,13 +51,22 @@ def leg_playbook(variables: Variables, pass_: Pass, number: int) -> bytes:
 
 def rollback_playbook(variables: Variables, role: str) -> bytes:
     """The playbook that undoes what the rolling passes of a role did, host by host."""
+    return _of_role(variables, role, variables.plan.rollback[role], f"Roll back {role}")
+
+
+def by_hand_playbook(variables: Variables, role: str) -> bytes:
+    """The playbook with which operators upgrade a role that they drive themselves, host by host (B12)."""
+    return _of_role(variables, role, variables.plan.by_hand[role], f"Upgrade {role}, by operators")
+
+
+def _of_role(variables: Variables, role: str, steps: Sequence[str], title: str) -> bytes:
     plan = variables.plan
     play: dict[str, Any] = {
         "hosts": _hosts(role_group(plan, role)),
         "serial": "{{ underway_serial | default(1) }}",
     }
-    body, handlers = _body(variables, [plan.steps[step] for step in plan.rollback[role]])
-    return _play(f"Roll back {role}", play, [_guard(plan), *body], handlers)
+    body, handlers = _body(variables, [plan.steps[step] for step in steps])
+    return _play(title, play, [_guard(plan), *body], handlers)
 
 
 def sections(steps: Sequence[Step]) -> dict[tuple[str, str], int]:
@@ -72,13 +81,15 @@ def _hosts(default: str) -> str:
 def _body(variables: Variables, steps: Sequence[Step]) -> tuple[list[Task], Handlers]:
     plan = variables.plan
     services = list(dict.fromkeys(step.service for step in steps))
-    handlers = collect(services, plan.handlers)
+    handlers = collect(services, plan.handlers, plan.service_vars)
     tags = [step_tag(step.id) for step in steps]
     for tag in tags:
         if tags.count(tag) > 1:
             raise InputError(f"two steps of one pass have the tag {tag}: rename one of them")
     tasks = [_raise(name) for _, name, _ in handlers.tasks]
     last = sections(steps)
+    late = _delayed(plan, steps, handlers)
+    numbers = tuple(sorted({step.number for step in steps if step.number is not None}))
     notifying: set[tuple[str, str]] = set()
     names = _unique_names(steps)
     for position, step in enumerate(steps):
@@ -92,11 +103,43 @@ def _body(variables: Variables, steps: Sequence[Step]) -> tuple[list[Task], Hand
         # every task is looked at: a wrong name must not hide behind the first good one
         if any([check_notified(step, task, handlers) for task in inner]):  # noqa: C419
             notifying.add(section)
-        tasks.append(_block(variables, step.service, names[position], [step_tag(step.id)], inner))
-        if last[section] == position and (handlers.of(step.service) or section in notifying):
+        own = [number_tag(number) for number in ((step.number,) if step.number is not None else _joins(step, numbers))]
+        tasks.append(_block(variables, step.service, names[position], [step_tag(step.id), *own], inner))
+        due = handlers.of(step.service) or section in notifying
+        if last[section] == position and due and section not in late:
             tasks.append(_flush(*section))
     scoped = tuple((service, name, _scope(variables, service, task)) for service, name, task in handlers.tasks)
     return tasks, Handlers(scoped, handlers.renamed)
+
+
+def _joins(step: Step, numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """The numbers whose steps use what an unnumbered one gathers: whoever goes by tags needs it with each."""
+    return numbers if step.gathers else ()
+
+
+def _delayed(plan: Plan, steps: Sequence[Step], handlers: Handlers) -> set[tuple[str, str]]:
+    """Sections whose handlers run after a later section of the same phase, which shares one of them.
+
+    Not where a service that needs this one is upgraded in between: what it needs must be back before.
+    """
+    ends = sections(steps)
+    found = set()
+    for (service, phase), end in ends.items():
+        for (other, same), later in ends.items():
+            if same != phase or later <= end or not handlers.shares(service, other):
+                continue
+            between = {step.service for step in steps[end + 1 : later + 1]} - {service}
+            if not any(_needs(plan, name, service) for name in between):
+                found.add((service, phase))
+    return found
+
+
+def _needs(plan: Plan, service: str, wanted: str) -> bool:
+    """Whether a service needs another one, at any distance."""
+    queue = [service]
+    for name in queue:
+        queue += [need for need in plan.needs.get(name, ()) if need not in queue]
+    return wanted in queue[1:]
 
 
 def _unique_names(steps: Sequence[Step]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from underway.core.model.plan import Plan
 from underway.render.batches import sizes
-from underway.render.names import leg_file, rollback_file
+from underway.render.names import by_hand_file, leg_file, number_tag, rollback_file
 from underway.render.site import APPROVED, PASSES, in_order
 
 _TEXT = """\
@@ -62,12 +62,21 @@ what is left of `site.yml`: copy it, and delete the imports that are done.
 
 def readme(plan: Plan) -> bytes:
     """The text for ``plan``."""
-    approvals = [stage.kind for stage in plan.stages if stage.approval]
+    approvals = list(dict.fromkeys(stage.kind for stage in plan.stages if stage.approval))
     example = next((leg_file(plan.passes[name], 0) for stage in plan.stages for name in stage.passes), "PASS.yml")
     rollback = ""
     if any(plan.rollback.values()):
         files = ", ".join(f"`{PASSES}/{rollback_file(role)}`" for role in sorted(plan.rollback) if plan.rollback[role])
         rollback = f"\nBefore the point of no return a host can go back (`--limit HOST`): {files}.\n"
+    if plan.by_hand:
+        files = ", ".join(f"`{PASSES}/{by_hand_file(role)}`" for role in sorted(plan.by_hand))
+        rollback += f"\nRoles that operators upgrade themselves, when the rest is done (`--limit HOST`): {files}.\n"
+    numbers = sorted({step.number for step in plan.steps.values() if step.number is not None})
+    if numbers:
+        tags = " ".join(number_tag(number) for number in numbers)
+        rollback += (
+            f"\nStep by step, on all hosts or some: `ansible-playbook site.yml --tags TAG`, in this order: {tags}.\n"
+        )
     text = _TEXT.format(
         cluster=plan.cluster,
         source=plan.source,
@@ -87,7 +96,7 @@ def _order(plan: Plan, approvals: Sequence[str]) -> str:
         for found in in_order(plan, stage):
             at_once = ", ".join(map(str, sizes(plan, found))) or "held: the limit is 0"
             final = " (no way back)" if stage.point_of_no_return else ""
-            lines.append(f"| {stage.kind}{final} | `{found.id}` | {len(found.hosts)} | {at_once} |")
+            lines.append(f"| {stage.name}{final} | `{found.id}` | {len(found.hosts)} | {at_once} |")
     if approvals:
         names = " and ".join(f"`{name}`" for name in approvals)
         lines += ["", f"Without `-e {APPROVED}=...` the run stops before {names}, as the policy wants."]

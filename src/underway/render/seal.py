@@ -6,7 +6,7 @@ from underway.core.model.base import digest, replace
 from underway.core.model.plan import Pass, Plan, split_action
 from underway.errors import Drifted, Refused
 from underway.render.names import INVENTORY, leg_file
-from underway.render.playbook import leg_playbook, rollback_playbook
+from underway.render.playbook import by_hand_playbook, leg_playbook, rollback_playbook
 from underway.render.variables import Variables, executing_host, host_vars, inventory, inventory_head
 
 
@@ -25,6 +25,8 @@ def seal(plan: Plan) -> Plan:
         passes[pass_id] = replace(pass_, legs=legs)
     for role in sorted(plan.rollback):
         rollback_playbook(variables, role)  # a way back that cannot be rendered is refused now, not when it is wanted
+    for role in sorted(plan.by_hand):
+        by_hand_playbook(variables, role)
     return replace(plan, passes=passes)
 
 
