@@ -186,7 +186,7 @@ def _by_hand(builder: Builder) -> dict[str, tuple[str, ...]]:
     found = {}
     for role in builder.facts.driven:
         legs = builder.legs(builder.in_order(role), ("prepare", *VISIT), once=False)
-        steps = tuple(step for leg in legs for step in leg.steps)
+        steps = tuple(step for leg in legs if not leg.on for step in leg.steps)
         if steps:
             found[role] = steps
     return found
