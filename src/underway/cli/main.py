@@ -23,6 +23,7 @@ COMMANDS = {
     "import": "importing:import_files",
     "enrol": "hosts:enrol",
     "plan": "planning:plan",
+    "manifest": "manifest:manifest",
     "simulate": "planning:simulate",
     "export": "planning:export",
     "upgrade": "running:upgrade",

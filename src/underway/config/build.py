@@ -25,6 +25,7 @@ from underway.config.probes import UnknownPlaceholder
 from underway.config.words import shown
 from underway.core.model.base import digest
 from underway.core.model.cluster import Cluster, Group, Host, Probe, Role
+from underway.core.model.manifest import Manifest
 from underway.core.model.policy import Policy
 from underway.core.model.service import ActionSpec, Catalogue, Phase, PhaseSpec, Release, ReleaseCheck, Service, Step
 from underway.core.names import slug
@@ -49,6 +50,7 @@ def build_service(written: ServiceFile) -> Service:
         gate=written.gate,
         logs=tuple(written.logs),
         version=tuple(written.version),
+        bits={kind: tuple(patterns) for kind, patterns in written.bits.items()},
         actions={
             name: ActionSpec(steps=_steps(written.service, "upgrade", f"action-{name}", what.steps), drain=what.drain)
             for name, what in written.actions.items()
@@ -83,8 +85,8 @@ def _steps(service: str, phase: Phase, part: str, written: Sequence[StepFile]) -
     )
 
 
-def build_release(written: ReleaseFile) -> Release:
-    """A release, with the jumps that it supports."""
+def build_release(written: ReleaseFile, manifest: Manifest | None = None) -> Release:
+    """A release, with the jumps that it supports. ``manifest``: what the lists say that it names."""
     return Release(
         name=written.release,
         supports=tuple(written.supports),
@@ -92,6 +94,7 @@ def build_release(written: ReleaseFile) -> Release:
         notes=dict(written.notes),
         checks=tuple(ReleaseCheck(name=one.check, service=one.service, task=one.task) for one in written.checks),
         vars={**written.vars, **_repositories(written)},
+        manifest=manifest,
     )
 
 

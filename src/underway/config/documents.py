@@ -19,6 +19,7 @@ from underway.config import names
 from underway.config.checkfiles import SuiteFile
 from underway.config.extending import with_changes
 from underway.config.fragment import Fragment
+from underway.config.manifests import ManifestFile
 from underway.config.names import Wrong
 from underway.config.probefiles import ProbeFile, ServiceProbeFile
 from underway.config.storefile import StoreFile
@@ -32,6 +33,7 @@ from underway.config.values import (
     WindowValue,
     custom,
 )
+from underway.core.model.manifest import Kind
 from underway.core.model.policy import Limit
 from underway.core.model.service import Phase
 
@@ -345,6 +347,10 @@ class ServiceFile(Fragment):
         default={}, description="Asked of every host of the service, by name."
     )
     phases: dict[Phase, PhaseFile] = Field(default={}, description="The phases of its upgrade.")
+    bits: dict[Kind, list[Annotated[str, _sentence("pattern", 256)]]] = Field(
+        default={},
+        description="Patterns of all that it is made of, by kind of list: it is upgraded only if one of these changes.",
+    )
     actions: dict[ActionName, ActionFile] = Field(
         default={}, description="What can be rolled out for it at any time, by a name that no other service has."
     )
@@ -398,3 +404,6 @@ class ReleaseFile(Fragment):
         description="Package repositories by name: what hosts of this release have ('release_repositories').",
     )
     vars: Vars = Field(default={}, description="Variables for the tasks of an upgrade to this release.")
+    manifest: ManifestFile | None = Field(
+        default=None, description="Lists of what its hosts are made of: then only services that change are upgraded."
+    )

@@ -238,6 +238,9 @@ def defaults(facts: Facts, roles: Mapping[str, RoleLimits], steps: Mapping[str, 
         yield "approvals: none, so no stage waits for your word"
     if facts.unchanged:
         yield f"unchanged in {facts.target}, so left alone: {', '.join(facts.unchanged)}"
+    if facts.same:
+        same = ", ".join(facts.same)
+        yield f"nothing of what they are made of changes, so left alone (--all plans them, too): {same}"
 
 
 STEP_TIMEOUT = 3600.0

@@ -49,6 +49,9 @@ def input_digests(
         found[f"group/{name}"] = digest(group)
     for name in _used_services(cluster, catalogue):
         found[f"service/{name}"] = digest(catalogue.services[name])
+    source = catalogue.releases.get(cluster.release)
+    if source is not None and source.manifest is not None:
+        found["manifest"] = digest(source.manifest)
     if target in catalogue.releases:
         found[f"release/{target}"] = digest(catalogue.releases[target])
     for name, release in _releases(cluster, known):
@@ -83,6 +86,7 @@ def drift(
         *_roles(plan, cluster, now),
         *_by_digest("group", plan.inputs, now),
         *_catalogue(plan, catalogue, now),
+        *_manifest(plan, now),
         *_done(plan, now),
         *_settings(plan, cluster),
         *_fields("policy", plan.policy, cluster.policy),
@@ -159,6 +163,11 @@ def _catalogue(plan: Plan, catalogue: Catalogue, now: Mapping[str, str]) -> Iter
         yield f"release {plan.target} is no longer in the catalogue"
     elif plan.inputs.get(f"release/{plan.target}") != now[f"release/{plan.target}"]:
         yield f"release {plan.target} changed in the catalogue"
+
+
+def _manifest(plan: Plan, now: Mapping[str, str]) -> Iterator[str]:
+    if plan.inputs.get("manifest") != now.get("manifest"):
+        yield f"what hosts of {plan.source} are made of (its manifest) changed in the catalogue"
 
 
 def _done(plan: Plan, now: Mapping[str, str]) -> Iterator[str]:

@@ -22,13 +22,14 @@ from underway.errors import OrderImpossible, Refused
 class Facts:
     """A cluster as the planner sees it; made by ``gather``.
 
-    ``members``: hosts of each role, canaries first, then in natural order. ``pending``: those of them that are to be
-    upgraded now. ``releases``: hosts whose known release is not the cluster's. ``running``: service -> roles.
-    ``services``: what takes part. ``catch_up``: the cluster is on the target already, only hosts that lag behind are
-    upgraded. ``part``: what is planned now by choice. ``done``: services that earlier runs brought to the target, by
-    host, of hosts that as a whole are not on it. ``outside``: hosts with services that wait for another plan, because
-    ``part`` left them out. ``finished``: (service, phase) that earlier runs did for the whole deployment. ``driven``:
-    hosts of roles that operators upgrade themselves; they are in none of the above but ``running``.
+    ``members``: hosts of each role, canaries first, then in natural order. ``pending``: those of them that are to
+    be upgraded now. ``releases``: hosts whose known release is not the cluster's. ``running``: service -> roles.
+    ``services``: what takes part. ``catch_up``: the cluster is on the target already, only hosts that lag behind
+    are upgraded. ``part``: what is planned now by choice. ``done``: services that earlier runs brought to the
+    target, by host, of hosts that as a whole are not on it. ``outside``: hosts with services that wait for another
+    plan, because ``part`` left them out. ``same``: services of the release of which nothing really changes.
+    ``finished``: (service, phase) that earlier runs did for the whole deployment. ``driven``: hosts of roles that
+    operators upgrade themselves; they are in none of the above but ``running``.
     """
 
     cluster: Cluster
@@ -46,6 +47,7 @@ class Facts:
     done: Mapping[str, frozenset[str]] = field(default_factory=dict)
     outside: frozenset[str] = frozenset()
     finished: frozenset[tuple[str, Phase]] = frozenset()
+    same: tuple[str, ...] = ()
     driven: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hosts_cache: dict[str, tuple[str, ...]] = field(default_factory=dict)
 

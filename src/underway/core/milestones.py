@@ -50,6 +50,8 @@ def standing(catalogue: Catalogue, target: str, reached: Mapping[str, Milestone]
 
 def nothing_left(facts: Facts) -> bool:
     """Whether no host has anything to be upgraded, and nothing is left to be done for the deployment."""
+    if facts.same and not facts.services:
+        return True
     if any(facts.pending.values()):
         return False
     if facts.catch_up or not facts.part.whole:
@@ -61,6 +63,8 @@ def nothing_left(facts: Facts) -> bool:
 
 def why_nothing(facts: Facts) -> str:
     """The sentence of a plan without stages."""
+    if facts.same and not facts.services:
+        return f"nothing to do: nothing that services are made of changes with {facts.target} (--all plans them all)"
     if not facts.part.whole:
         return f"nothing to do: all of it ({facts.part.text}) runs {facts.target} already, or is not changed by it"
     if facts.catch_up:

@@ -62,6 +62,8 @@ def problems(facts: Facts, part: Part) -> Iterator[str]:
     for word in part.services:
         if word in facts.unchanged:
             yield f"--service {word}: {facts.target} does not change it"
+        if word in facts.same:
+            yield f"--service {word}: nothing of what it is made of changes (--all plans it all the same)"
     for word in part.hosts:
         if part.roles and word in cluster.hosts and cluster.hosts[word].role not in part.roles:
             yield f"--host {word}: it is of role {cluster.hosts[word].role}, and --role says {', '.join(part.roles)}"

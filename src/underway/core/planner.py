@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as copy_of
+from itertools import chain
 
 from underway.core import advice, milestones
+from underway.core.changes import Changes, real_changes, unclaimed_text
 from underway.core.drift import input_digests
 from underway.core.estimates import timed
 from underway.core.facts import VISIT, Facts, gather, refuse
@@ -73,7 +75,14 @@ def build_plan(
     known = known or {}
     stated, catalogue = catalogue, with_gates(with_selected(catalogue, cluster.numbers))
     finished = () if every else milestones.standing(catalogue, target, reached or {})
-    whole = copy_of(gather(cluster, catalogue, target, known), finished=frozenset(finished))
+    gathered = gather(cluster, catalogue, target, known)
+    found = Changes() if every else real_changes(gathered)
+    whole = copy_of(
+        gathered,
+        finished=frozenset(finished),
+        services=tuple(name for name in gathered.services if name not in found.same),
+        same=found.same,
+    )
     selection = Selection(whole, part or Part())
     if part is not None and not part.whole:
         refuse([*problems(whole, part)])
@@ -96,6 +105,8 @@ def build_plan(
     warned = advice.warnings(facts, stages, passes, builder.steps, roles, groups, losses, known)
     if idle:
         warned = iter((milestones.why_nothing(facts),))
+    if found.unclaimed:
+        warned = chain(warned, (unclaimed_text(found.unclaimed, target),))
     return Plan(
         cluster=cluster.name,
         source=cluster.release,
@@ -122,6 +133,7 @@ def build_plan(
         inputs=input_digests(cluster, stated, target, digests, known, finished),
         part=facts.part,
         every=every,
+        causes={name: causes for name, causes in found.causes.items() if name in told},
         partial=selection.partial(),
         once=milestones.of_stages(facts, stages, passes),
     )

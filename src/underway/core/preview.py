@@ -85,6 +85,8 @@ def _pass(plan: Plan, work: Pass) -> Branch:
     if work.why and not work.once:
         under.append(Branch(f"why: {work.why}"))
     under += [Branch(text) for text in _legs(plan, work.legs)]
+    causes = {name: "; ".join(plan.causes[name]) for name in work.services if name in plan.causes}
+    under += [Branch(f"because of {name}: {cause}") for name, cause in causes.items()]
     each = "" if work.once else " a host"
     under.append(Branch(f"time: {duration(work.p50)}{each}, p90 {duration(work.p90)} ({work.basis})", (), "quiet"))
     services = ", ".join(work.services)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from underway.config import checkfiles, documents, probefiles, storefile
+from underway.config import checkfiles, documents, manifests, probefiles, storefile
 from underway.config.fragment import Fragment
 from underway.config.load import Inputs, load
 from underway.errors import FileProblems
@@ -88,6 +88,7 @@ PLACES: dict[type[Fragment], str] = {
     documents.ActionFile: "### Phases and steps",
     documents.ReleaseFile: "## releases/*.yaml",
     documents.RepositoryFile: "## releases/*.yaml",
+    manifests.ManifestFile: "## releases/*.yaml",
     documents.CheckFile: "## releases/*.yaml",
 }
 

@@ -164,7 +164,8 @@ class Plan(Value, frozen=True, kw_only=True):
     mode: Literal["upgrade", "rollback", "roll"] = "upgrade"  # rollback: hosts that finish run `source` again
     title: str = ""  # of a roll: what is done on each host
     part: Part = Part()  # what is upgraded now by choice; the rest waits for later plans
-    every: bool = False  # what earlier runs did for the whole deployment is done again (--all)
+    every: bool = False  # also what does not change, or was done for the whole deployment by earlier runs (--all)
+    causes: dict[str, tuple[str, ...]] = {}  # service -> what changes of it, where the releases say what they hold
     partial: tuple[Partial, ...] = ()  # hosts that earlier plans began, or that this one does not finish
     once: dict[str, str] = {}  # <service>/<phase> that is done for the whole deployment -> digest of what it is made of
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from underway.core.model.base import Value
+from underway.core.model.manifest import Kind, Manifest
 
 Phase = Literal[
     "preflight", "prepare", "expand", "drain", "upgrade", "undrain", "verify", "finalize", "migrate",
@@ -107,6 +108,7 @@ class Service(Value, frozen=True, kw_only=True):
     logs: tuple[str, ...] = ()  # paths on a host, with * for any letters and {variable}, or journal:UNIT
     version: tuple[str, ...] = ()  # program and arguments that print the version that is there
     actions: dict[str, ActionSpec] = {}
+    bits: dict[Kind, tuple[str, ...]] = {}  # patterns of what it is made of, by kind of list (``core.changes``)
     gate: Task | None = None  # one Ansible task; the host is healthy when it succeeds. None: `verify` is the gate
 
     @property
@@ -127,7 +129,8 @@ class Release(Value, frozen=True, kw_only=True):
     """A named version of the whole cluster, with the jumps it supports.
 
     ``supports``: releases from which an upgrade to this one is allowed. ``services``: version per service
-    (what changes); a service that is absent does not change. ``vars`` reach the tasks.
+    (what changes); a service that is absent does not change. ``vars`` reach the tasks. ``manifest``: what its hosts
+    are made of, where that is listed.
     """
 
     name: str
@@ -136,6 +139,7 @@ class Release(Value, frozen=True, kw_only=True):
     notes: dict[str, str] = {}
     checks: tuple[ReleaseCheck, ...] = ()
     vars: dict[str, Any] = {}
+    manifest: Manifest | None = None
 
 
 class Catalogue(Value, frozen=True, kw_only=True):
