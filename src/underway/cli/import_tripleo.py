@@ -20,6 +20,13 @@ _FILE = click.Path(path_type=Path)
 @click.option("--skip-tags", metavar="TAGS", default="", help="Leave out tasks with one of these, such as validation.")
 @click.option("--from", "source", metavar="RELEASE", default="", help="What runs now (default: the one before).")
 @click.option("--to", "target", metavar="RELEASE", default="", help="What the templates are (default: as they say).")
+@click.option(
+    "--fast-forward",
+    "forward",
+    metavar="RELEASES",
+    default="",
+    help="Import the tasks of fast forward: ocata,pike,queens.",
+)
 @click.option("-o", "--output", metavar="DIR", type=_FILE, required=True, help="Where to write; new or empty.")
 @click.option("--strict", is_flag=True, help="Warnings refuse the import.")
 @click.option("--partial", is_flag=True, help="Leave refused services out instead of refusing the import.")
@@ -32,6 +39,7 @@ def tripleo(
     skip_tags: str,
     source: str,
     target: str,
+    forward: str,
     output: Path,
     strict: bool,
     partial: bool,
@@ -46,8 +54,10 @@ def tripleo(
     from underway.importers.tripleo.importer import Request, run
     from underway.importers.tripleo.report import summary
 
-    skip = [tag.strip() for tag in skip_tags.split(",")]
-    asked = Request(templates, roles_data, registry, environments, skip, source, target, strict=strict, partial=partial)
+    skip, releases = ([one.strip() for one in text.split(",") if one.strip()] for text in (skip_tags, forward))
+    asked = Request(
+        templates, roles_data, registry, environments, skip, source, target, releases, strict=strict, partial=partial
+    )
     done = run(asked)
     if as_json:
         echo_json(done.report)

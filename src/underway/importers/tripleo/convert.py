@@ -14,12 +14,12 @@ from underway.errors import FileProblems, Problem
 from underway.importers.native import Native
 from underway.importers.tripleo.collect import Collection, Placed, Service, counts
 from underway.importers.tripleo.inputs import Environment, Role
-from underway.importers.tripleo.made import MadeOf, made_of
+from underway.importers.tripleo.made import FORWARD, FORWARD_POST, MadeOf, made_of
 from underway.importers.tripleo.nodes import Node, Refusal
 from underway.importers.tripleo.parameters import Reference, snake
 from underway.importers.tripleo.puppet import CONFIGURE, configuration, manifest_of
 from underway.importers.tripleo.settings import Settings, settings_of
-from underway.importers.tripleo.steps import CONFIGURATION, OFFSETS
+from underway.importers.tripleo.steps import CONFIGURATION, OFFSETS, modules
 from underway.importers.tripleo.tasks import STEPS
 from underway.importers.tripleo.variables import outside, references
 
@@ -40,19 +40,23 @@ class Converted:
     refused: dict[str, Problem] = field(default_factory=dict)
     asked: dict[str, list[str]] = field(default_factory=dict)
     needed: dict[str, list[str]] = field(default_factory=dict)
+    modules: set[str] = field(default_factory=set)
+    """Modules that hosts must have beside ansible-core."""
     settings: Settings = field(default_factory=Settings)
     services: dict[str, str] = field(default_factory=dict)
     """Name of a service -> key of its template."""
 
 
-def convert(collection: Collection, environment: Environment, source: str, target: str) -> Converted:
+def convert(
+    collection: Collection, environment: Environment, source: str, target: str, forward: Sequence[str] = ()
+) -> Converted:
     """The files of a collection. Raises ``FileProblems`` for what no file of ours can say (no host, name clashes)."""
     named = _names([placed for placed in collection.placed if placed.services])
     converted = Converted(Native({}))
     made: dict[str, MadeOf] = {}
     for service, name in named.values():
         try:
-            made[name] = made_of(service, collection.selector)
+            made[name] = made_of(service, collection.selector, forward)
         except Refusal as refusal:
             converted.refused[service.template.key] = refusal.problem
             continue
@@ -61,7 +65,11 @@ def convert(collection: Collection, environment: Environment, source: str, targe
             converted.asked[service.template.key] = [task.label for task in made[name].asked]
     used = {service.template.key: (name, service) for service, name in named.values() if name in made}
     converted.settings = settings_of(
-        ((name, reference, node) for name, service in used.values() for reference, node in _references(service)),
+        (
+            (name, reference, node)
+            for name, service in used.values()
+            for reference, node in _references(service, forward)
+        ),
         environment.defaults,
     )
     control: list[str] = []
@@ -69,7 +77,7 @@ def convert(collection: Collection, environment: Environment, source: str, targe
         _service(converted, name, service, made[name], target)
         if made[name].control:
             control.append(_control(converted, name, service, made[name], target))
-    _cluster(converted, collection, environment, used, source, target)
+    _cluster(converted, collection, environment, used, source, target, forward)
     if control:
         converted.native.cluster["roles"][CONTROL] = {"services": control}
         converted.native.cluster["hosts"][CONTROL] = {"role": CONTROL}
@@ -79,9 +87,9 @@ def convert(collection: Collection, environment: Environment, source: str, targe
     return converted
 
 
-def _references(service: Service) -> Iterator[tuple[Reference, Node]]:
-    for key, tasks in service.lists.items():
-        for task in tasks if key in OFFSETS else ():
+def _references(service: Service, forward: Sequence[str]) -> Iterator[tuple[Reference, Node]]:
+    for key in (FORWARD, FORWARD_POST) if forward else OFFSETS:
+        for task in service.lists.get(key, []):
             if not task.asked:
                 yield from references(task.node)
 
@@ -123,6 +131,7 @@ def _control(converted: Converted, name: str, service: Service, made: MadeOf, ta
 
 def _written(converted: Converted, name: str, tasks: list[dict[str, Any]], phases: dict[str, Any]) -> dict[str, Any]:
     """A service's file: its defaults, a look at what must be set, its phases."""
+    converted.modules |= {module for task in tasks for module in modules(task)}
     own = dict(converted.settings.used_by(name))
     needed = []
     for variable in outside(tasks, {*converted.settings.values, *converted.settings.missing, *own}):
@@ -160,12 +169,13 @@ def _cluster(
     used: Mapping[str, tuple[str, Service]],
     source: str,
     target: str,
+    forward: Sequence[str],
 ) -> None:
     roles: dict[str, Any] = {}
     hosts: dict[str, Any] = {}
     notes: dict[tuple[str, ...], str] = {}
     wrong: list[Problem] = []
-    puppet = collection.notation == "tags" and any(manifest_of(placed) for placed in collection.placed)
+    puppet = not forward and collection.notation == "tags" and any(manifest_of(placed) for placed in collection.placed)
     for placed in collection.placed:
         role = placed.role
         name = snake(role.name).replace("_", "-")
@@ -210,7 +220,7 @@ def _cluster(
         "release": source,
         "delivery": "package",
         "strategy": "lockstep",
-        "numbers": _numbers(native.services, puppet=puppet),
+        "numbers": _numbers(native.services, forward, puppet=puppet),
         "roles": roles,
         "hosts": hosts,
         "policy": {"allow_full_outage": True},
@@ -225,7 +235,7 @@ def _cluster(
     )
     notes["numbers",] = (
         "Batch steps 0-2, upgrade steps 10-15 (step 0-5), Puppet 21-25 (step 1-5), post steps 30-33, external 40-42.\n"
-        "A step with another number (99) is one that TripleO never selects."
+        "Of fast forward, 100 and more: a hundred for each release. 99 is the number of what TripleO never selects."
     )
     notes["hosts",] = "Names and numbers as TripleO would make them. Give each host its 'address'."
     native.notes = notes
@@ -253,7 +263,7 @@ def _hosts(role: Role, count: int) -> list[str]:
     return found
 
 
-def _numbers(services: Mapping[str, Any], *, puppet: bool) -> list[int]:
+def _numbers(services: Mapping[str, Any], forward: Sequence[str], *, puppet: bool) -> list[int]:
     """The numbers that are run: those of every list that any service has."""
     present: set[int] = set()
     for service in services.values():
@@ -264,6 +274,8 @@ def _numbers(services: Mapping[str, Any], *, puppet: bool) -> list[int]:
         own = [offset + step for step in STEPS[key]]
         if key == "upgrade_tasks" or present & set(own):
             numbers += own
+    if forward:
+        numbers = [100 * place + step for place in range(1, len(forward) + 1) for step in range(10)]
     return sorted({*numbers, *(CONFIGURATION if puppet else ())})
 
 
@@ -280,4 +292,8 @@ def _head(converted: Converted) -> str:
         lines.append("")
         lines.append("Variables that TripleO's own inventory gives, and this file must (preflight asks):")
         lines += [f"  {name}" for name in needed]
+    if converted.modules:
+        lines.append("")
+        lines.append("Modules beside ansible-core that hosts must have (collections, or TripleO's own):")
+        lines += [f"  {name}" for name in sorted(converted.modules)]
     return "\n".join(lines)

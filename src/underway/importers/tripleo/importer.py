@@ -20,7 +20,7 @@ from underway.importers.tripleo.inputs import (
     read_environment,
     read_roles,
 )
-from underway.importers.tripleo.made import judge
+from underway.importers.tripleo.made import FORWARD, FORWARD_POST, judge
 from underway.importers.tripleo.nodes import Refusal
 from underway.importers.tripleo.report import told, whole_report
 from underway.importers.tripleo.tasks import STEPS
@@ -43,6 +43,8 @@ class Request:
     skip: Sequence[str] = ()
     source: str = ""
     target: str = ""
+    forward: Sequence[str] = ()
+    """Releases of a fast forward, the first to the last; then its tasks are imported, and no others."""
     strict: bool = False
     partial: bool = False
 
@@ -61,6 +63,8 @@ class Imported:
 
 def run(request: Request) -> Imported:
     """Read and understand everything. Raises ``InputError`` where that is not possible at all."""
+    if len(request.forward) == 1 or len(request.forward) > 9:
+        raise UsageError("--fast-forward names at least two releases, at most nine: ocata,pike,queens")
     tree = Tree(request.templates)
     roles, node = read_roles(request.roles_data)
     tree.names = names_for_rendering(tree, node)
@@ -69,7 +73,7 @@ def run(request: Request) -> Imported:
         collection = collect(tree, roles, environment, request.skip)
     except Refusal as refusal:
         raise FileProblems([refusal.problem]) from None
-    judge(collection)
+    judge(collection, request.forward)
     imported = Imported({}, collection)
     used = {key for placed in collection.placed for key in placed.refused}
     used |= {service.template.key for placed in collection.placed for service in placed.services}
@@ -77,7 +81,7 @@ def run(request: Request) -> Imported:
     imported.problems += collection.problems
     if not request.partial:
         imported.problems += refused.values()
-    imported.warnings += _warnings(collection)
+    imported.warnings += _warnings(collection, request.forward)
     if request.strict:
         imported.problems += imported.warnings
     source = target = ""
@@ -85,7 +89,7 @@ def run(request: Request) -> Imported:
         source, target = _releases(request, collection)
         for placed in collection.placed:
             placed.services = [one for one in placed.services if one.template.key not in refused]
-        imported.converted = convert(collection, environment, source, target)
+        imported.converted = convert(collection, environment, source, target, request.forward)
         imported.files = imported.converted.native.files()
     imported.report = {**whole_report(collection), "release": {"from": source, "to": target}}
     imported.report["warnings"] = [told(problem) for problem in imported.warnings]
@@ -95,6 +99,7 @@ def run(request: Request) -> Imported:
         imported.report["settings"] = settings.values
         imported.report["to_be_set"] = settings.missing
         imported.report["outside_variables"] = imported.converted.needed
+        imported.report["outside_modules"] = sorted(imported.converted.modules)
     return imported
 
 
@@ -118,10 +123,13 @@ def _environment(request: Request, tree: Tree) -> Environment:
 def _releases(request: Request, collection: Collection) -> tuple[str, str]:
     """From which release to which: as asked, or the one that the templates are written for and the one before it."""
     found = {service.template.version for service in collection.services.values()} & set(SERIES)
-    target = request.target or max(found, key=SERIES.index, default="")
+    target = (
+        request.target or (request.forward[-1] if request.forward else "") or max(found, key=SERIES.index, default="")
+    )
     if not target:
         raise UsageError("the templates do not say for which release they are: give it with --to, such as --to ocata")
-    place = SERIES.index(target) if target in SERIES else 0
+    first = request.forward[0] if request.forward else target
+    place = SERIES.index(first) if first in SERIES else 0
     source = request.source or (SERIES[place - 1] if place else "")
     if not source:
         raise UsageError(f"which release comes before {target} is not known: give it with --from")
@@ -134,7 +142,7 @@ def _releases(request: Request, collection: Collection) -> tuple[str, str]:
     return source, target
 
 
-def _warnings(collection: Collection) -> list[Problem]:
+def _warnings(collection: Collection, forward: Sequence[str]) -> list[Problem]:
     """What stops nothing, and what an operator must know."""
     found: list[Problem] = []
 
@@ -145,6 +153,11 @@ def _warnings(collection: Collection) -> list[Problem]:
         role = next(placed.role for placed in collection.placed if key in placed.missing)
         message = f"template {shown(key)} is not in the tree: nothing of it is imported"
         warn(role.place, "missing", message, "is --templates the whole tree?")
+    for placed in collection.placed:
+        tasks = placed.tasks(FORWARD) + placed.tasks(FORWARD_POST)
+        if tasks and not forward:
+            message = f"role {shown(placed.role.name)} has {len(tasks)} tasks of fast forward, which are not imported"
+            warn(placed.role.place, "fast-forward", message, "they are an import of their own: --fast-forward RELEASES")
     never: set[str] = set()
     for placed in collection.placed:
         for key in collection.lists:

@@ -10,10 +10,12 @@ from typing import Any
 
 from underway.importers.tripleo.collect import Collection, Result, Service
 from underway.importers.tripleo.nodes import Node, Refusal
-from underway.importers.tripleo.steps import OFFSETS, steps_of
+from underway.importers.tripleo.steps import NEVER, OFFSETS, steps_of
 from underway.importers.tripleo.tasks import BLOCKS, Selector, Task, written
 
 EXTERNAL = "external_upgrade_tasks"
+FORWARD = "fast_forward_upgrade_tasks"
+FORWARD_POST = "fast_forward_post_upgrade_tasks"
 _FIRST_OF = re.compile(r"\{\{\s*groups\[['\"](\w+)['\"]\]\[0\]\s*\}\}")
 _HERE = frozenset({"", "localhost", "undercloud", "127.0.0.1"})
 
@@ -30,9 +32,15 @@ class MadeOf:
     asked: list[Task] = field(default_factory=list)
 
 
-def made_of(service: Service, selector: Selector) -> MadeOf:
-    """The steps of a service. Raises ``Refusal`` at the first task that has no place in files of ours."""
+def made_of(service: Service, selector: Selector, forward: Sequence[str] = ()) -> MadeOf:
+    """The steps of a service; with ``forward``, those of fast forward through these releases, and no other.
+
+    Raises ``Refusal`` at the first task that has no place in files of ours.
+    """
     made = MadeOf()
+    if forward:
+        _forward(service, selector, forward, made)
+        return made
     for key in OFFSETS:
         tasks = service.lists.get(key, [])
         if key == EXTERNAL:
@@ -42,6 +50,24 @@ def made_of(service: Service, selector: Selector) -> MadeOf:
         made.upgrade += found.steps
         made.asked += found.asked
     return made
+
+
+def _forward(service: Service, selector: Selector, releases: Sequence[str], made: MadeOf) -> None:
+    """Fast forward (B26): for each release but the last steps 0-3 on all hosts and 4-9 on the first of a role, then
+    the post tasks of the last.
+    """
+    for number, release in enumerate(releases, start=1):
+        last = number == len(releases)
+        key = FORWARD_POST if last else FORWARD
+        found = steps_of(
+            key,
+            service.lists.get(key, []),
+            selector.passing(release),
+            at=(100 * number, f"{release} step"),
+            first=() if last else range(4, 10),
+        )
+        made.upgrade += [step for step in found.steps if step.get("number") != NEVER]  # it may be another release's
+        made.asked += found.asked
 
 
 def _external(service: Service, tasks: Sequence[Task], selector: Selector, made: MadeOf) -> None:
@@ -101,14 +127,14 @@ def _delegated(node: Node) -> Node:
     return node
 
 
-def judge(collection: Collection) -> None:
+def judge(collection: Collection, forward: Sequence[str] = ()) -> None:
     """Look at every template of the tree, used or not, whether it can be files of ours: ``results`` says so then."""
     for index, result in enumerate(collection.results):
         service = collection.services.get(result.key)
         if service is None:
             continue
         try:
-            made = made_of(service, collection.selector)
+            made = made_of(service, collection.selector, forward)
         except Refusal as refusal:
             collection.results[index] = Result(result.key, "refused", problem=refusal.problem)
             collection.refused[result.key] = refusal.problem

@@ -113,7 +113,11 @@ def summary(report: dict[str, Any]) -> list[str]:
     if report["fixed_at_import"]:
         names = sorted({one["parameter"] for one in report["fixed_at_import"]})
         lines.append(f"read at import, another value needs another import: {', '.join(names)}")
-    for title, key in (("set before it runs", "to_be_set"), ("left out", "left_out")):
+    for title, key in (
+        ("set before it runs", "to_be_set"),
+        ("modules that hosts must have", "outside_modules"),
+        ("left out", "left_out"),
+    ):
         if report.get(key):
             lines.append(f"{title}: {', '.join(sorted(report[key]))}")
     outside = sorted({name for names in report.get("outside_variables", {}).values() for name in names})

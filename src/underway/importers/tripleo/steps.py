@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from underway.config.tasks import KEYWORDS
 from underway.core.names import slug
 from underway.importers.tripleo.tasks import BLOCKS, STEPS, Selector, Task
 from underway.importers.tripleo.translate import translate
@@ -29,6 +30,8 @@ OFFSETS = {
 CONFIGURATION = (21, 22, 23, 24, 25)
 NEVER = 99
 """The number of what no step selects: ``numbers`` of the cluster leaves it out, and the plan names it (B19)."""
+
+FIRST_HOST = "underway_host == underway_hosts_by_role[underway_role][0].name"
 
 BATCHED = ("upgrade_batch_tasks", "pre_upgrade_rolling_tasks")
 
@@ -76,12 +79,21 @@ class _Piece:
     asks: bool
 
 
-def steps_of(key: str, tasks: Sequence[Task], selector: Selector, *, elsewhere: bool = False) -> Made:
+def steps_of(
+    key: str,
+    tasks: Sequence[Task],
+    selector: Selector,
+    *,
+    elsewhere: bool = False,
+    at: tuple[int, str] | None = None,
+    first: Collection[int] = (),
+) -> Made:
     """The steps of one list of a service. ``elsewhere``: they run on the host that they are delegated to.
 
-    Raises ``Refusal`` for a task that cannot be one of ours.
+    ``at``: the number of its step 0 and what its steps are called, where these are not those of ``OFFSETS``.
+    ``first``: steps that only the first host of a role does. Raises ``Refusal`` for a task that cannot be one of ours.
     """
-    offset, word = OFFSETS[key]
+    offset, word = at or OFFSETS[key]
     made = Made(asked=[task for task in tasks if task.asked])
     pieces: dict[tuple[int, str], tuple[_Piece, list[int]]] = {}
     selected: set[int] = set()
@@ -91,7 +103,8 @@ def steps_of(key: str, tasks: Sequence[Task], selector: Selector, *, elsewhere: 
             pruned = selector.pruned(task.node, step)
             if pruned is not None:
                 selected.add(index)
-                found.append((index, translate(pruned, selector, step, elsewhere=elsewhere)))
+                task_here = translate(pruned, selector, step, elsewhere=elsewhere)
+                found.append((index, _on_first(task_here) if step in first else task_here))
         for piece in _pieces(found):
             text = json.dumps([piece.tasks, piece.asks], sort_keys=True)
             pieces.setdefault((piece.first, text), (piece, []))[1].append(step)
@@ -103,6 +116,13 @@ def steps_of(key: str, tasks: Sequence[Task], selector: Selector, *, elsewhere: 
     for piece, numbers in [pieces[place] for place in sorted(pieces, key=lambda place: place[0])]:
         made.steps.append(_step(piece, numbers, offset, word, batch=key in BATCHED, every=STEPS[key], taken=taken))
     return made
+
+
+def _on_first(task: dict[str, Any]) -> dict[str, Any]:
+    """The task, on the first host of its role only (in the order of the cluster file)."""
+    when = task.get("when", [])
+    held = [FIRST_HOST, *(when if isinstance(when, list) else [when])]
+    return {**task, "when": held if len(held) > 1 else FIRST_HOST}
 
 
 def _pieces(found: Sequence[tuple[int, dict[str, Any]]]) -> list[_Piece]:
@@ -138,6 +158,17 @@ def results(task: dict[str, Any]) -> set[str]:
         for inner in task.get(part, []):
             names |= results(inner)
     return names
+
+
+def modules(task: dict[str, Any]) -> set[str]:
+    """Names of modules that the task uses and that are not ansible-core's: its hosts must have them."""
+    found = {
+        key for key in task if key not in KEYWORDS and key not in BLOCKS and not key.startswith(("with_", "ansible."))
+    }
+    for part in BLOCKS:
+        for inner in task.get(part, []):
+            found |= modules(inner)
+    return found
 
 
 def only_asks(task: dict[str, Any]) -> bool:

@@ -23,6 +23,7 @@ STEPS: dict[str, tuple[int, ...]] = {
     "upgrade_batch_tasks": (0, 1, 2),
     "pre_upgrade_rolling_tasks": (0,),
     "fast_forward_upgrade_tasks": tuple(range(10)),
+    "fast_forward_post_upgrade_tasks": (0, 1, 2, 3),
     "upgrade_tasks": (0, 1, 2, 3, 4, 5),
     "post_upgrade_tasks": (0, 1, 2, 3),
     "external_upgrade_tasks": (0, 1, 2),
@@ -217,6 +218,10 @@ class Selector:
     def left(self, part: str, step: int) -> bool:
         """Whether a condition says more than the step does: it is kept, or else it holds already."""
         return self._known(part, step) is None
+
+    def passing(self, release: str) -> Selector:
+        """The same, while fast forward passes through a release (B26)."""
+        return Selector(self.notation, self.skip, self.asked, release)
 
     def when_asked(self, task: Task) -> Selector:
         """The same, where the tags of a task that runs only then are asked for."""

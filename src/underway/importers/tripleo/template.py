@@ -14,6 +14,7 @@ LISTS = (
     "upgrade_batch_tasks",
     "pre_upgrade_rolling_tasks",
     "fast_forward_upgrade_tasks",
+    "fast_forward_post_upgrade_tasks",
     "upgrade_tasks",
     "post_upgrade_tasks",
     "external_upgrade_tasks",

@@ -71,6 +71,8 @@ def translate(node: Node, selector: Selector, step: int, *, elsewhere: bool = Fa
         task["when"] = held[0] if len(held) == 1 else held
     if "step" in _used(task) or any("step" in names(one) for one in held):
         task["vars"] = {**task.get("vars", {}), "step": step}
+    if selector.release and ("release" in _used(task) or any("release" in names(one) for one in held)):
+        task["vars"] = {**task.get("vars", {}), "release": selector.release}
     return _careful(task)
 
 
