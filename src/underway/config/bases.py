@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from underway.config.distributions import Distributions
 from underway.config.extending import filled, joined
 from underway.config.located import Document
 from underway.config.words import one_of, path_text, shown
@@ -57,10 +58,13 @@ class Resolved:
 
 @dataclass(slots=True)
 class Bases:
-    """All service files that were read. ``unread``: names that a file which could not be read may have."""
+    """All service files that were read. ``unread``: names that a file which could not be read may have. ``names``: what
+    differs by ``distribution``, in the order of the directories."""
 
     files: Sequence[Written]
     unread: frozenset[str] = frozenset()
+    distribution: str = ""
+    names: Sequence[Distributions] = ()
     problems: list[Problem] = field(default_factory=list)
 
     def resolve(self) -> Iterator[Resolved]:
@@ -73,13 +77,26 @@ class Bases:
             if chain is None:
                 yield Resolved(file.doc, (file,), broken=True)
                 continue
-            parts = [filled(one.doc, file.name) if one.abstract else one.doc for one in chain]
+            parts = list(self._parts(chain, file.name))
             if len(parts) == 1:
                 yield Resolved(parts[0], (file,))
                 continue
             doc, problems = joined(parts)
             self.problems += [*problems, *_unsaid(doc, chain)]
             yield Resolved(doc, tuple(chain))
+
+    def _parts(self, chain: Sequence[Written], name: str) -> Iterator[Document]:
+        """The documents that are laid over one another: the chain's, and what differs by distribution behind those of
+        its directory and the ones before it."""
+        last = {
+            data: max((i for i, one in enumerate(chain) if one.rank <= data.rank), default=-1) for data in self.names
+        }
+        for position, one in enumerate(chain):
+            yield filled(one.doc, name) if one.abstract else one.doc
+            for data in (data for data in self.names if last[data] == position):
+                found = data.of(name, self.distribution)
+                if found is not None:
+                    yield found
 
     def _standing(self) -> Iterator[Written]:
         """One file a name: the latest, where each extends the one before it."""

@@ -203,6 +203,9 @@ class ClusterFile(Fragment):
     delivery: Literal["package", "venv", "image", "command"] = Field(
         default="venv", description="How a host gets new bits."
     )
+    distribution: str = Field(
+        default="", description="Distribution of its hosts, as the catalogue's distributions.yaml calls it."
+    )
     strategy: Literal["rolling", "lockstep"] = Field(
         default="rolling",
         description="rolling: a host goes through all its steps, under limits. lockstep: no host begins a step's "

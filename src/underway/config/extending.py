@@ -101,7 +101,7 @@ def filled(doc: Document, name: str) -> Document:
 def joined(documents: Sequence[Document]) -> tuple[Document, list[Problem]]:
     """Each document laid over those before it, the base first; and what is wrong with their changes.
 
-    None of them is touched. The joined one has the path of the last.
+    None of them is touched. The joined one has the path of the last that is a service.
     """
     problems: list[Problem] = []
     whole = _root(documents[0])
@@ -110,9 +110,8 @@ def joined(documents: Sequence[Document]) -> tuple[Document, list[Problem]]:
         whole = joint.over(whole)
         problems += joint.problems
     origins: dict[Loc, str] = {}
-    path = documents[-1].path
-    value, mark = _closed(whole, (), path, origins)
-    return Document(path, value, mark[2] or {}, documents[-1].problems, origins), problems
+    value, mark = _closed(whole, (), whole.path, origins)
+    return Document(whole.path, value, mark[2] or {}, documents[-1].problems, origins), problems
 
 
 def _root(doc: Document) -> _Part:
@@ -178,19 +177,21 @@ class _Joint:
 
     def over(self, base: _Part) -> _Part:
         own = _root(self.doc)
-        parts = {key: part for key, part in base.mapping().items() if key not in NOT_INHERITED}
-        for key, part in own.mapping().items():
+        given = own.mapping()
+        service = "service" in given  # else values only: what they are laid over stays the service that it is
+        parts = {key: part for key, part in base.mapping().items() if not service or key not in NOT_INHERITED}
+        for key, part in given.items():
             below = parts.get(key)
             if key in ("phases", "actions") and part.is_a(dict):
                 parts[key] = self.steps_by_name(below, part, key)
             elif key in ("vars", "probes") and part.is_a(dict) and below is not None:
                 parts[key] = part.of({**below.mapping(), **part.mapping()})
             elif key == "handlers" and part.is_a(list) and below is not None:
-                given = {one.text("name") for one in part.listed()}
-                parts[key] = part.of([*(o for o in below.listed() if o.text("name") not in given), *part.listed()])
+                names = {one.text("name") for one in part.listed()}
+                parts[key] = part.of([*(o for o in below.listed() if o.text("name") not in names), *part.listed()])
             else:
                 parts[key] = part
-        return own.of(parts)
+        return (own if service else base).of(parts)
 
     def steps_by_name(self, base: _Part | None, own: _Part, key: str) -> _Part:
         """Phases or actions, each replaced, changed or left out."""

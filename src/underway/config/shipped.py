@@ -30,7 +30,8 @@ def services(catalogue: str) -> dict[str, dict[str, Any]]:
     if catalogue not in names():
         raise KeyError(catalogue)
     files = sorted((HOME / catalogue).glob("*.yaml"))
-    bases = Bases([Written(read(path, str(path), MAX_SMALL_BYTES), 0) for path in files])
+    documents = [read(path, str(path), MAX_SMALL_BYTES) for path in files]
+    bases = Bases([Written(document, 0) for document in documents if "service" in document.value])
     return {
         found.written.name: copy.deepcopy({key: value for key, value in found.doc.value.items() if key != "extends"})
         for found in bases.resolve()

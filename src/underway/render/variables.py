@@ -24,9 +24,10 @@ UNSAFE = "__ansible_unsafe"
 BY_ROLE = "underway_hosts_by_role"
 BY_SERVICE = "underway_hosts_by_service"
 TARGET_VARS = "underway_target_vars"
-ON_DEMAND = (BY_ROLE, BY_SERVICE, TARGET_VARS)
-"""Long values, written only where the tasks (or the catalogue's variables) of what is run name them: a list of 10,000
-hosts in 10,000 orders would be 100 million lines."""
+DELIVERY = "underway_delivery"
+ON_DEMAND = (BY_ROLE, BY_SERVICE, TARGET_VARS, DELIVERY)
+"""Long values and rare ones, written only where the tasks (or the catalogue's variables) of what is run name them: a
+list of 10,000 hosts in 10,000 orders would be 100 million lines."""
 
 _ADDRESS = re.compile(r"[A-Za-z0-9._:%\[\]-]*")
 _USER = re.compile(r"[A-Za-z0-9._@\\-]*")
@@ -140,6 +141,8 @@ class Variables:
             }
             found["underway_set"] = {}
         wanted = set(needs)
+        if DELIVERY in wanted:
+            found[DELIVERY] = plan.inputs.get("delivery", "venv")
         if BY_ROLE in wanted:
             found[BY_ROLE] = {role: [self._brief(host) for host in hosts] for role, hosts in self.by_role().items()}
         if BY_SERVICE in wanted:
