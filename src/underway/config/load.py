@@ -12,6 +12,7 @@ from underway.config.bases import Bases, Resolved, Written
 from underway.config.catalogue import check_needs, check_release, check_service, check_use
 from underway.config.checks import Checks
 from underway.config.crosscheck import Known, check_cluster, known_of
+from underway.config.distributions import Distributions, DistributionsFile, check_distribution
 from underway.config.documents import ClusterFile, ReleaseFile, ServiceFile
 from underway.config.faults import examine
 from underway.config.fragment import Fragment
@@ -208,6 +209,7 @@ def _yaml_files(files: _Files, directory: Path) -> Iterator[Path]:
 def _read_services(files: _Files) -> None:
     fragment = files.cluster.fragment if files.cluster is not None else None
     written: list[Written] = []
+    names: list[Distributions] = []
     unread: set[str] = set()
     directories = fragment.catalogue if fragment is not None else ["services"]
     for index, text in enumerate(directories):
@@ -220,11 +222,19 @@ def _read_services(files: _Files) -> None:
                 unread.add(path.stem)
                 continue
             files.directories[doc.path] = path.parent
+            if "distributions" in doc.value:
+                data = _examined(files, doc, DistributionsFile)
+                names += [Distributions(doc, index, data)] if data is not None else []
+                continue
             written.append(Written(doc, index))
-    bases = Bases(written, frozenset(unread))
+    bases = Bases(written, frozenset(unread), fragment.distribution if fragment is not None else "", names)
     for service in bases.resolve():
         _service(files, service)
     files.problems.extend(bases.problems)
+    if files.cluster is not None and files.known.complete:
+        files.problems.extend(check_distribution(files.cluster.doc, bases.distribution, names))
+        for one in names:
+            files.problems.extend(one.problems([*files.known.services]))
     for stem in unread:
         files.known.services.setdefault(stem, None)
 
