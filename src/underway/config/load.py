@@ -17,6 +17,7 @@ from underway.config.documents import ClusterFile, ReleaseFile, ServiceFile
 from underway.config.faults import examine
 from underway.config.fragment import Fragment
 from underway.config.limits import check_limits
+from underway.config.lint import check_migrations, check_selected
 from underway.config.located import Document
 from underway.config.manifests import read_manifest
 from underway.config.names import Wrong
@@ -310,10 +311,13 @@ def _cross(files: _Files) -> None:
     services = _services(files)
     for doc, service in (*services.values(), *_whole(files.abstract).values()):
         found.extend(check_service(doc, service, files.known))
+        found.extend(check_migrations(doc, service))
     found.extend(check_needs(services))
     if not any(problem.code == "unknown-service" for problem in found):
         ours = {path for path, directory in files.directories.items() if shipped.HOME in directory.parents}
         found.extend(check_use(services, _used(files), ours))
+        if cluster is not None and cluster.fragment is not None:
+            found.extend(check_selected(cluster.fragment, services, _used(files)))
     for file in files.releases.values():
         if file.fragment is not None:
             found.extend(check_release(file.doc, file.fragment, files.known))
