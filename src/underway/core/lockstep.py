@@ -17,6 +17,7 @@ from underway.core.model.base import replace
 from underway.core.model.plan import Pass
 from underway.core.model.service import Phase, Step
 from underway.core.ordering import Unit, closed, mixed_cycles
+from underway.core.parts import split
 from underway.core.passes import Builder, why_visit
 from underway.core.rolling import ONCE_RANK, with_once
 from underway.core.visits import Visit, arrange
@@ -36,7 +37,7 @@ def lockstep(builder: Builder) -> list[tuple[int, list[str]]]:
     numbers = sorted({step.number for step in _steps(facts) if step.number is not None}) or [0]
     found = []
     for number in numbers:
-        ids = _passes(builder, number, _picks(number, number == numbers[0], number == numbers[-1]))
+        ids = split(builder, _passes(builder, number, _picks(number, number == numbers[0], number == numbers[-1])))
         if ids:
             found.append((number, ids))
     _mark(builder, found)

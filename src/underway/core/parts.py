@@ -198,10 +198,14 @@ class Selection:
     ) -> tuple[list[str], str] | None:
         """The hosts of ``first`` that ``later`` (each a role and a service) comes after, and the words that plan them;
         None where it waits for none of them."""
+        facts = self.facts
         (role, service), (other, earlier) = later, first
         left, now = self._left[other][earlier], self._now[role][service]
         here = [host for host in left if host in now]
         narrow = f"--role {other}" + (f" --service {earlier}" if other == role else "")
+        if facts.cluster.strategy == "lockstep" and (earlier in early or service not in early):
+            # number by number, each waits for all others: only a whole plane can be left for later
+            return left, "--plane control" if earlier in early else "--plane data"
         if other in after[role]:
             return left, narrow
         if earlier == service:

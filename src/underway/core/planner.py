@@ -86,7 +86,8 @@ def build_plan(
     selection = Selection(whole, part or Part())
     if part is not None and not part.whole:
         refuse([*problems(whole, part)])
-        rolling(Builder(whole))  # an order that is impossible as a whole is told as what it is
+        make = lockstep if cluster.strategy == "lockstep" else rolling
+        make(Builder(whole))  # an order that is impossible as a whole is told as what it is
         refuse([*selection.out_of_order()])
     facts = selection.facts_of_part()
     roles, groups = role_limits(cluster), group_limits(cluster)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fast.planner.drawn import worlds
-from fast.planner.made import NEW, OLD, catalogue, cluster, phase, plan, service, whole
+from fast.planner.made import NEW, OLD, Policy, catalogue, cluster, phase, plan, service, step, whole
 from fast.planner.test_properties import closure, reach
 from underway.core.drift import drift
 from underway.core.milestones import reached_by, standing
@@ -18,7 +18,7 @@ from underway.core.model.base import replace
 from underway.core.model.cluster import Cluster
 from underway.core.model.part import Milestone, Part
 from underway.core.model.plan import Plan, action_id
-from underway.core.model.service import Catalogue
+from underway.core.model.service import Catalogue, PhaseSpec, Service
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import ActionRecord, HostRecord, Machine, RunRecord
 from underway.core.rollback import rollback_plan
@@ -153,7 +153,7 @@ def no_once(world: World) -> World:
     return made, replace(found, services=services), known
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(worlds(), st.data())
 def test_parts_do_in_any_number_of_runs_what_the_whole_does_and_in_its_order(drawn: World, data: st.DataObject) -> None:
     world = no_once(drawn)
@@ -205,7 +205,7 @@ def test_parts_do_in_any_number_of_runs_what_the_whole_does_and_in_its_order(dra
     assert not {stage.kind for stage in again.stages} & {"expand", "finalize", "migrate", "contract"}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(worlds(), st.integers(0, 25))
 def test_a_run_that_ends_early_leaves_the_rest_and_nothing_twice(drawn: World, stop: int) -> None:
     world = no_once(drawn)
@@ -324,6 +324,46 @@ def test_work_of_a_visit_that_is_done_once_keeps_its_hosts_together() -> None:
     diary = Diary()
     diary.run(diary.plan((made, has, {}), Part(hosts=("f1",))))
     assert list(diary.plan((made, has, {})).passes) == ["control/f"]
+
+
+def numbered(name: str, plane: str, *numbers: int) -> Service:
+    """A service with a step of its upgrade at each number."""
+    steps = tuple(step(name, "upgrade", f"do-{number}", number=number) for number in numbers)
+    return Service(name=name, plane=plane, phases={"upgrade": PhaseSpec(steps=steps)})  # type: ignore[arg-type]
+
+
+def test_in_a_lockstep_the_roles_of_a_plane_go_together() -> None:
+    roles = {"ctl": (["api"], ["c1"]), "db": (["sql"], ["d1"]), "cmp": (["agent"], ["n1"])}
+    has = catalogue(numbered("api", "control", 1, 2), numbered("sql", "control", 1, 3), numbered("agent", "data", 2))
+    made = cluster(roles, strategy="lockstep", policy=Policy(allow_full_outage=True))
+    with pytest.raises(Refused) as caught:
+        plan(made, has, part=Part(roles=("ctl",)))
+    assert str(caught.value) == (
+        "api (ctl) comes after sql (db), and d1 is left out but not on 2026.1 yet "
+        "(first: underway plan --to 2026.1 --plane control)"
+    )
+    with pytest.raises(Refused, match=r"agent \(cmp\) comes after api \(ctl\), and c1 is left out"):
+        plan(made, has, part=Part(planes=("data",)))
+    diary = Diary()
+    first = diary.plan((made, has, {}), Part(planes=("control",)))
+    assert list(first.passes) == ["control/ctl.step1", "control/db.step1", "control/ctl.step2", "control/db.step3"]
+    diary.run(first)
+    assert {name: record.release for name, record in diary.hosts.items()} == {"c1": NEW, "d1": NEW}
+    assert list(diary.plan((made, has, {})).passes) == ["control/cmp.step2"]
+
+
+def test_a_lockstep_that_ended_early_does_again_only_services_that_it_had_not_finished() -> None:
+    roles = {"ctl": (["api", "sql"], ["c1"])}
+    has = catalogue(numbered("api", "control", 1), numbered("sql", "control", 1, 2))
+    made = cluster(roles, strategy="lockstep", policy=Policy(allow_full_outage=True))
+    diary = Diary()
+    diary.run(diary.plan((made, has, {})), 1)
+    assert diary.hosts["c1"].services == {"api": NEW}
+    rest = diary.plan((made, has, {}))
+    assert {name: work.services for name, work in rest.passes.items()} == {
+        "control/ctl.step1": ("sql",), "control/ctl.step2": ("sql",),
+    }  # fmt: skip
+    assert not rest.passes["control/ctl.step2"].midway
 
 
 def test_work_for_all_that_changed_since_is_done_again_and_is_drift() -> None:
