@@ -42,13 +42,15 @@ def spinalstack(
     Writes cluster.yaml, services and releases that do what the generated playbooks did, in the same order. Nothing is
     written if anything is wrong.
     """
+    from underway.app.running import read_vault_password
     from underway.importers.native import write_directory
     from underway.importers.spinalstack.importing import import_files
     from underway.importers.spinalstack.reading import Files
     from underway.importers.spinalstack.report import summary
 
     asked = Files(infra, env, upgrade_map, snippets, variables, files or snippets.parent / "files")
-    done = import_files(asked, metadata=metadata, vault_password=vault_password_file, strict=strict)
+    password = read_vault_password(vault_password_file) if vault_password_file else None
+    done = import_files(asked, metadata=metadata, vault_password=password, strict=strict)
     if as_json:
         echo_json(done.report)
     if done.native is None:

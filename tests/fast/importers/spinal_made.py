@@ -101,11 +101,7 @@ def tiny(
 
 def imported(files: Files, *, strict: bool = False, metadata: Path | None = None, sealed: bool = True) -> Imported:
     """What an import makes of files; secrets are encrypted unless ``sealed`` is false."""
-    password = None
-    if sealed:
-        password = files.infra.parent / "password"
-        password.write_text("a password\n")
-    return import_files(files, metadata=metadata, vault_password=password, strict=strict)
+    return import_files(files, metadata=metadata, vault_password="a password" if sealed else None, strict=strict)
 
 
 def without_lines(path: Path, target: Path, *first: str, lines: int = 1) -> Path:

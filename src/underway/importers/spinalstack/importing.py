@@ -37,9 +37,9 @@ class Imported:
         return [problem for problem in self.problems if problem.severity == "error"]
 
 
-def import_files(files: Files, *, metadata: Path | None, vault_password: Path | None, strict: bool) -> Imported:
+def import_files(files: Files, *, metadata: Path | None, vault_password: str | None, strict: bool) -> Imported:
     """Read and understand ``files``. Writes nothing. ``strict``: warnings refuse, too."""
-    seal = partial(vault.sealed, password=reading.password(vault_password)) if vault_password else None
+    seal = partial(vault.sealed, password=vault_password) if vault_password else None
     found = reading.documents(files)
     if found.infra is None or found.upgrade_map is None or (files.env is not None and found.env is None):
         return Imported(None, report({}, {}, {}, found.problems), found.problems)

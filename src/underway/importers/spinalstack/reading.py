@@ -9,7 +9,7 @@ from pathlib import Path
 from underway.config.located import Document
 from underway.config.reading import MAX_SMALL_BYTES, read, read_bytes
 from underway.config.words import shown, shown_path
-from underway.errors import FileProblems, Problem, UsageError
+from underway.errors import FileProblems, Problem
 from underway.importers.spinalstack import snippets
 from underway.importers.spinalstack.snippets import Snippet
 
@@ -132,16 +132,3 @@ def helper(directory: Path, name: str) -> bytes | None:
     if not path.exists():
         return None
     return read_bytes(path, shown_path(path), MAX_SMALL_BYTES)
-
-
-def password(path: Path) -> str:
-    """The password of a vault: the first line of its file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(f"{shown_path(path)} cannot be read: {reason}") from None
-    first = text.partition("\n")[0].strip()
-    if not first:
-        raise UsageError(f"{shown_path(path)} holds no password in its first line")
-    return first

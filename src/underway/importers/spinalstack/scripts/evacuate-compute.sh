@@ -10,10 +10,13 @@ export OS_USERNAME=$1 OS_TENANT_NAME=$2 OS_PASSWORD=$3 OS_AUTH_URL=$4
 rounds=11   # of moving what is there
 patience=20 # seconds for one server to be elsewhere
 
-servers() { # ids of the servers that are here; ends the script where Nova does not say
-  local listed
+servers() { # ids of the servers that are here; fails where Nova does not say, or says something else than a table of them
+  local listed rows ids
   listed=$(nova hypervisor-servers "$compute") || return 1
-  awk -F'|' '{ gsub(/ /, "", $2) } $2 ~ /^[0-9a-f]+(-[0-9a-f]+){4}$/ { print $2 }' <<< "$listed"
+  ids=$(grep -Eio '^\| *[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} *\|' <<< "$listed" | tr -d '| ') || ids=
+  rows=$(grep -c '^|' <<< "$listed") || rows=1
+  [ $((rows - 1)) -eq "$(wc -w <<< "$ids")" ] || return 1
+  echo "$ids"
 }
 
 moved() { # whether a server is elsewhere, and active
