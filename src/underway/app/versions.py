@@ -5,7 +5,7 @@ from __future__ import annotations
 from underway.app.place import Session
 from underway.app.registered import said_repositories
 from underway.config.load import load
-from underway.core.facts import known_release
+from underway.core.facts import known_running
 from underway.core.model.plan import Plan
 from underway.core.versions import Alike, versions, wanted
 from underway.errors import FileProblems
@@ -25,5 +25,5 @@ def versions_of(session: Session, plan: Plan) -> tuple[Alike, ...]:
     releases = {name: wanted(release.vars) for name, release in files.items()}
     if plan.release_vars:
         releases[plan.target] = wanted(plan.release_vars)
-    runs = {name: known_release(name, host.release, known) or plan.source for name, host in hosts.items()}
+    runs = {name: known_running(name, host.release, known, plan.source) for name, host in hosts.items()}
     return versions(hosts, runs, said_repositories(session, plan), {name: one for name, one in releases.items() if one})

@@ -3,8 +3,9 @@
 Assumptions
     1. A service's ``bits`` say all that it is made of, and the lists all that hosts hold; what neither says is told.
 Invariants
-    1. A service is left out only if it says what it is made of, each kind of that is listed in both releases, and none
-       of it differs. All others take part: what is not known is not taken for the same.
+    1. A service is left out only if it says what it is made of, each kind of that is listed in both releases (of
+       several ways in which code comes, that of the cluster's delivery), and none of it differs. All others take part:
+       what is not known is not taken for the same.
     2. Every service that takes part has a cause.
 """
 
@@ -25,6 +26,9 @@ from underway.core.words import clean, plural
 
 NAMED = 3
 """Changes that a cause names; a number stands for the rest."""
+
+DELIVERED: Mapping[str, Kind] = {"package": "packages", "venv": "environments", "image": "images"}
+"""Delivery of a cluster -> the kind of list that its code is in."""
 
 TEXT = 60
 """Characters of a version that a sentence shows."""
@@ -124,15 +128,17 @@ def changes(
         return Changes()
     if source.name == target.name or not {target.name}.issuperset(others):
         return Changes()
-    new = Manifest(lists={**target.manifest.lists, "settings": settings_of(cluster, target)})
-    found = compare(source.manifest, new)
+    old, new = source.manifest, Manifest(lists={**target.manifest.lists, "settings": settings_of(cluster, target)})
+    found = compare(old, new)
+    once = old.lists.keys() ^ new.lists.keys()
     causes: dict[str, tuple[str, ...]] = {}
     claimed: set[tuple[Kind, str]] = set()
     for name in services:
         service = catalogue.services[name]
         mine = [one for kind, listed in found.items() for one in _matching(service.bits.get(kind, ()), listed)]
         claimed.update((one.kind, one.item) for one in mine)
-        texts = [*_unknown(service, found, source.name, target.name), *_versions_of(name, source, target)]
+        missing = [kind for kind in _required(service, cluster.delivery, once) if kind not in found]
+        texts = [*_unknown(service, missing, source.name, target.name), *_versions_of(name, source, target)]
         shown = [one.text for one in mine[:NAMED]]
         more = len(mine) - len(shown)
         texts += [*shown, *([f"{more} more"] if more else [])]
@@ -161,11 +167,23 @@ def _matching(patterns: Sequence[str], listed: Sequence[Change]) -> Iterator[Cha
             yield one
 
 
-def _unknown(service: Service, found: Mapping[Kind, object], source: str, target: str) -> Iterator[str]:
+def _required(service: Service, delivery: str, once: Collection[Kind]) -> Iterator[Kind]:
+    """Kinds of a service's bits that must be listed before it can be left out.
+
+    It may name several ways by which its code comes: then that of the cluster's delivery must be, and of the others
+    what one of the releases lists at all (``once``: only one of them does).
+    """
+    ways = [kind for kind in service.bits if kind in DELIVERED.values()]
+    way = DELIVERED.get(delivery)
+    for kind in service.bits:
+        if kind not in ways or way not in ways or kind == way or kind in once:
+            yield kind
+
+
+def _unknown(service: Service, missing: Sequence[Kind], source: str, target: str) -> Iterator[str]:
     """What is not known of a service, and would have to be for leaving it out."""
     if not service.bits:
         yield "it does not say what it is made of (bits)"
-    missing = [kind for kind in service.bits if kind not in found]
     if missing:
         yield f"{' and '.join(missing)} of {source} or {target} are not listed"
 

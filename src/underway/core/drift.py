@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from underway.core.facts import known_release
+from underway.core.facts import known_running
 from underway.core.model.base import Value, canonical, digest
 from underway.core.model.cluster import Cluster
 from underway.core.model.plan import Plan
@@ -135,12 +135,8 @@ def _hosts(plan: Plan, cluster: Cluster, known: Mapping[str, HostRecord]) -> Ite
 
 
 def _releases(cluster: Cluster, known: Mapping[str, HostRecord]) -> Iterator[tuple[str, str]]:
-    """What each host runs: its release, and behind it the services that run another one."""
     for name, host in cluster.hosts.items():
-        found = known_release(name, host.release, known) or cluster.release
-        record = known.get(name)
-        apart = sorted(record.services.items()) if record is not None else ()
-        yield name, found + "".join(f", {service} {release}" for service, release in apart)
+        yield name, known_running(name, host.release, known, cluster.release)
 
 
 def _roles(plan: Plan, cluster: Cluster, now: Mapping[str, str]) -> Iterator[str]:

@@ -145,6 +145,16 @@ def known_release(name: str, stated: str, known: Mapping[str, HostRecord]) -> st
     return record.release if record is not None and record.release else stated
 
 
+def known_running(name: str, stated: str, known: Mapping[str, HostRecord], usual: str) -> str:
+    """What a host runs, for people: its release (``usual`` where nothing else is known), and behind it the services
+    that run another one: ``2025.2, keystone 2026.1``."""
+    record = known.get(name)
+    apart = sorted(record.services.items()) if record is not None else ()
+    return ", ".join(
+        (known_release(name, stated, known) or usual, *(f"{service} {release}" for service, release in apart))
+    )
+
+
 def refuse(problems: list[str | OrderImpossible]) -> None:
     """Raise what the problems ask for: nothing, one error, or one with a line for each."""
     if not problems:

@@ -23,6 +23,8 @@ def _all(old: Plan, new: Plan) -> Iterator[str]:
     for what in ("cluster", "source", "target"):
         if getattr(old, what) != getattr(new, what):
             yield f"{what}: {getattr(new, what)}, was {getattr(old, what)}"
+    if old.part != new.part:
+        yield f"part: {new.part.text or 'the whole'}, was {old.part.text or 'the whole'}"
     yield from _names("host", list(old.hosts), list(new.hosts))
     yield from _stages(old, new)
     yield from _passes(old, new)

@@ -95,6 +95,18 @@ def test_what_is_not_known_is_not_taken_for_the_same() -> None:
     assert "memcached" in str(plan(replace(made, release=NEW), has, known=behind).passes)
 
 
+def test_of_several_ways_of_delivery_that_of_the_cluster_must_be_listed() -> None:
+    both = made_of("nova", packages=["nova*"], environments=["os:*"])
+    lists: Lists = {"environments": BEFORE["environments"]}
+    made, has = world(lists, lists, both)
+    assert plan(replace(made, delivery="venv"), has).stages == ()
+    assert plan(replace(made, delivery="package"), has).causes == {
+        "nova": (f"packages of {OLD} or {NEW} are not listed",)
+    }
+    made, has = world(lists, {**lists, "packages": {"nova-common": ["2"]}}, both)
+    assert plan(replace(made, delivery="venv"), has).causes == {"nova": (f"packages of {OLD} or {NEW} are not listed",)}
+
+
 def test_settings_are_compared_by_digest_and_never_shown() -> None:
     asks = made_of("keystone", settings=["keystone_*"])
     made, has = world(BEFORE, AFTER, asks)
@@ -161,7 +173,7 @@ def test_nothing_that_is_needed_is_left_out(old: Lists, new: Lists, bits: list[d
     assert not set(found.causes) & set(found.same)
     assert all(found.causes.values())
     for one in services:
-        sure = bool(one.bits) and all(kind in old and kind in new for kind in one.bits)
+        sure = bool(one.bits) and all(kind in old and kind in new for kind in one.bits)  # it names one way of delivery
         differs = any(
             set(old.get(kind, {}).get(item, ())) != set(new.get(kind, {}).get(item, ()))
             for kind, patterns in one.bits.items()
