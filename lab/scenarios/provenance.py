@@ -46,7 +46,9 @@ def _git(project: Path, *words: str) -> str:
 
 
 def _commit(project: Path) -> str:
-    return _git(project, "describe", "--always", "--dirty").strip() or "unknown"
+    """The commit, and whether what is run differs from it: the page of the run before may not be committed yet."""
+    changed = "-dirty" if _git(project, "status", "--porcelain", "--", *RUN).strip() else ""
+    return (_git(project, "describe", "--always").strip() or "unknown") + changed
 
 
 def _code(project: Path) -> str:

@@ -105,6 +105,8 @@ def test_figures_are_of_what_was_there_when_the_run_began(tmp_path: Path) -> Non
     git("add", ".")
     git("commit", "-q", "-m", "two")
     assert made.told() == made.text, "what is not run may change"
+    (tmp_path / "docs.md").write_text("a page that the run before wrote")
+    assert not provenance.begun(tmp_path).text.endswith("-dirty")
     (tmp_path / "src/one.py").write_text("2\n")
     told = made.told()
     assert f"commit {first} when it began (its code changed meanwhile: commit " in told and told.endswith(
