@@ -50,8 +50,9 @@ def test_conditions_on_the_step(tmp_path: Path, when: str, expected: list[int]) 
 def test_a_condition_with_more_than_the_step_keeps_it_and_is_told_the_step(tmp_path: Path) -> None:
     (step,) = steps(tmp_path, "- name: a\n  command: x\n  when: step|int == 1 and ready.rc == 0")
     assert step["tasks"][0] == {
-        "name": "a",
+        "name": "A",
         "ansible.builtin.command": "x",
+        "changed_when": True,
         "when": "step|int == 1 and ready.rc == 0",
         "vars": {"step": 1},
     }
@@ -75,7 +76,7 @@ def test_untagged_tasks_are_never_selected_where_steps_are_tags(tmp_path: Path) 
     found = steps(
         tmp_path, "- {name: a, tags: step2, command: x}\n- {name: b, command: y}\n- {name: c, tags: step6, command: z}"
     )
-    assert [(step["number"], step["tasks"][0]["name"]) for step in found] == [(12, "a"), (99, "b"), (99, "c")]
+    assert [(step["number"], step["tasks"][0]["name"]) for step in found] == [(12, "A"), (99, "B"), (99, "C")]
 
 
 def test_a_block_has_its_tags_for_what_is_in_it(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_a_block_has_its_tags_for_what_is_in_it(tmp_path: Path) -> None:
     block = f"- tags: step2\n  when: ready.rc == 0\n  block:\n{inside}"
     (step,) = steps(tmp_path, block)
     assert step["number"] == 12 and step["tasks"][0]["when"] == "ready.rc == 0"
-    assert [task["name"] for task in step["tasks"][0]["block"]] == ["a", "b"]
+    assert [task["name"] for task in step["tasks"][0]["block"]] == ["A", "B"]
 
 
 def test_blocks_without_a_step_are_cut_by_the_steps_inside(tmp_path: Path) -> None:
@@ -91,8 +92,8 @@ def test_blocks_without_a_step_are_cut_by_the_steps_inside(tmp_path: Path) -> No
         "- block:\n    - {name: a, command: x, when: step|int == 1}\n    - {name: b, command: y, when: step|int == 2}"
     )
     first, second = steps(tmp_path, block)
-    assert [task["name"] for task in first["tasks"][0]["block"]] == ["a"] and first["number"] == 11
-    assert [task["name"] for task in second["tasks"][0]["block"]] == ["b"] and second["number"] == 12
+    assert [task["name"] for task in first["tasks"][0]["block"]] == ["A"] and first["number"] == 11
+    assert [task["name"] for task in second["tasks"][0]["block"]] == ["B"] and second["number"] == 12
 
 
 def test_what_reads_a_result_is_one_step_with_what_made_it(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_what_reads_a_result_is_one_step_with_what_made_it(tmp_path: Path) -> No
         "- {name: use, tags: step1, command: 'use {{ made.stdout }}'}\n- {name: last, tags: step1, command: y}"
     )
     found = [[task["name"] for task in step["tasks"]] for step in steps(tmp_path, tasks)]
-    assert found == [["make", "other", "use"], ["last"]]
+    assert found == [["Make", "Other", "Use"], ["Last"]]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_parameters_are_settings_also_inside_of_text(tmp_path: Path) -> None:
     )
     (step,) = steps(tmp_path, tasks, parameters)
     assert step["tasks"][0] == {
-        "name": "a",
+        "name": "A",
         "community.general.ini_file": {"dest": "/etc/web.conf", "value": "{{ tripleo_level }}"},
         "retries": "{{ tripleo_tries }}",
     }
@@ -148,7 +149,7 @@ def test_fast_forward_passes_through_releases(tmp_path: Path) -> None:
     assert done.converted is not None
     found = done.converted.native.services["web"]["phases"]["upgrade"]
     assert [(step["number"], step["tasks"][0]["name"]) for step in found] == [
-        (101, "every"), (102, "old"), (201, "every"), (208, "sync"),
+        (101, "Every"), (102, "Old"), (201, "Every"), (208, "Sync"),
     ]  # fmt: skip
     assert found[3]["tasks"][0]["when"] == "underway_host == underway_hosts_by_role[underway_role][0].name"
     out = tmp_path / "out"

@@ -21,6 +21,7 @@ from underway.importers.tripleo.puppet import CONFIGURE, configuration, manifest
 from underway.importers.tripleo.settings import Settings, settings_of
 from underway.importers.tripleo.steps import CONFIGURATION, OFFSETS, modules
 from underway.importers.tripleo.tasks import STEPS
+from underway.importers.tripleo.tidy import LATEST
 from underway.importers.tripleo.variables import outside, references
 
 STACK = "overcloud"
@@ -133,6 +134,8 @@ def _written(converted: Converted, name: str, tasks: list[dict[str, Any]], phase
     """A service's file: its defaults, a look at what must be set, its phases."""
     converted.modules |= {module for task in tasks for module in modules(task)}
     own = dict(converted.settings.used_by(name))
+    if any(LATEST in str(task) for task in tasks):
+        own[LATEST] = "latest"
     needed = []
     for variable in outside(tasks, {*converted.settings.values, *converted.settings.missing, *own}):
         bootstrap = _BOOTSTRAP.fullmatch(variable)

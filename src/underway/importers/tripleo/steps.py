@@ -16,6 +16,7 @@ from typing import Any
 from underway.config.tasks import KEYWORDS
 from underway.core.names import slug
 from underway.importers.tripleo.tasks import BLOCKS, STEPS, Selector, Task
+from underway.importers.tripleo.tidy import tidy
 from underway.importers.tripleo.translate import translate
 
 OFFSETS = {
@@ -212,7 +213,7 @@ def _step(
         step["idempotent"] = True
     if batch:
         step["batch"] = True
-    step["tasks"] = list(piece.tasks)
+    step["tasks"] = [tidy(task, only_asks) for task in piece.tasks]
     return step
 
 
