@@ -99,7 +99,8 @@ def _passes(builder: Builder, number: int, picks: Picks) -> list[str]:
     once_role = {group: role for group, (_, _, role) in once.items()}
     stated = {name: role.after for name, role in roles.items()}
     refuse([*mixed_cycles(units, needs, with_once(stated, once_role), roles)])
-    found = arrange(units, needs, with_once(closed(stated), once_role), roles, builder.alone)
+    after = with_once(closed(stated), once_role)
+    found = arrange(units, needs, after, roles, builder.alone, hosts=builder.sizes)
     if not found.exact:
         builder.notes.append(f"number {number}: the search for the fewest visits was cut short")
 

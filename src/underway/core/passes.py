@@ -36,6 +36,7 @@ class Builder:
         self._needs = {name: service.waits_for for name, service in facts.catalogue.services.items()}
         self._after = {name: service.after for name, service in facts.catalogue.services.items() if service.after}
         self._direct = self.needs_among(facts.services).of
+        self.sizes = {role: len(hosts) for role, hosts in facts.members.items()}
         self.alone = frozenset(role for role, hosts in facts.members.items() if len(hosts) == 1)
         self._checks = _release_checks(facts)
         self._used: set[str] = {
@@ -142,7 +143,7 @@ class Builder:
         ]
         units += [Unit(f"{service}:finalize", service, 1) for service in facts.once("finalize")]
         needs = self.needs_among({unit.service for unit in units})
-        found = arrange(units, needs, roles=facts.cluster.roles, alone=self.alone)
+        found = arrange(units, needs, roles=facts.cluster.roles, alone=self.alone, hosts=self.sizes)
 
         def make(visit: Visit) -> str:
             if visit.group not in facts.cluster.roles:

@@ -49,7 +49,7 @@ def rolling(builder: Builder) -> tuple[list[str], list[str]]:
     problems: list[str | OrderImpossible] = [*mixed_cycles(units, needs, with_once(stated, once_role), roles)]
     refuse(problems)
     after = with_once(closed(stated), once_role)
-    found = arrange(units, needs, after, roles, builder.alone)
+    found = arrange(units, needs, after, roles, builder.alone, hosts=builder.sizes)
     if not found.exact:
         builder.notes.append("the search for the fewest visits was cut short: another order may need fewer")
     visits = found.visits

@@ -8,13 +8,14 @@ Assumptions
 Invariants
     1. Every unit of work is in exactly one visit.
     2. Every need and every ``after`` is met by the edges between visits and the order inside them.
-    3. The number of visits is the least possible, unless ``exact`` is false (the search met its cap).
+    3. The visits of all hosts together (a visit of a role is one of each of its hosts) are the fewest possible, unless
+       ``exact`` is false (the search met its cap).
 
-How the least number is found: a role that can finish all that it has left is let do so at once; that is never worse, as
-it needs one more visit in any case and what it finishes can only free others. Roles that do not wait for each other in
-a circle are looked at one circle at a time, in order. Inside a circle where nobody can finish, an A* search tries every
-role's largest possible visit (a smaller one is never better). Its bound: of two roles that wait for each other, one
-must be split. Above ``CAP`` the circle is ordered greedily: the visit after which most work is done.
+How the fewest are found: a role that can finish all that it has left is let do so at once; that is never worse, as it
+needs one more visit in any case and what it finishes can only free others. Roles that do not wait for each other in a
+circle are looked at one circle at a time, in order. Inside a circle where nobody can finish, an A* search tries every
+role's largest possible visit (a smaller one is never better). Its bound: of roles that all wait for each other, all but
+one must be split. Above ``CAP`` the circle is ordered greedily: the visit after which most work is done.
 """
 
 from __future__ import annotations
@@ -61,7 +62,12 @@ class _Board:
     """Units as bits: what each requires, what each group holds."""
 
     def __init__(
-        self, units: Sequence[Unit], needs: Needs, after: Mapping[str, Collection[str]], alone: Collection[str]
+        self,
+        units: Sequence[Unit],
+        needs: Needs,
+        after: Mapping[str, Collection[str]],
+        alone: Collection[str],
+        hosts: Mapping[str, int],
     ) -> None:
         members: dict[str, dict[str, Unit]] = {}
         for unit in units:
@@ -76,6 +82,7 @@ class _Board:
         for bit, unit in enumerate(self.units):
             self.groups.setdefault(unit.group, []).append(bit)
             of_service[unit.service] = of_service.get(unit.service, 0) | 1 << bit
+        self.hosts = {group: max(1, hosts.get(group, 1)) for group in self.groups}
         self.mask = {group: sum(1 << bit for bit in bits) for group, bits in self.groups.items()}
         self.after: dict[str, int] = {}
         for group in self.groups:
@@ -154,7 +161,7 @@ def _finish(board: _Board, groups: Sequence[str], done: int) -> tuple[int, tuple
 
 
 def _bound(board: _Board, groups: Sequence[str], far: Sequence[int], done: int) -> int:
-    """Visits that are needed at least: one per group with work left, and one more for each pair that must split."""
+    """Visits of hosts that are needed at least: one for each with work left, and one more for those that must split."""
     left = {group: board.mask[group] & ~done for group in groups if board.mask[group] & ~done}
     wants = {}
     for group, mask in left.items():
@@ -170,7 +177,10 @@ def _bound(board: _Board, groups: Sequence[str], far: Sequence[int], done: int) 
                 break
         else:
             cliques.append([group])
-    return sum(2 * len(clique) - 1 for clique in cliques)
+    return sum(
+        2 * sum(board.hosts[group] for group in clique) - max(board.hosts[group] for group in clique)
+        for clique in cliques
+    )
 
 
 def _circle(board: _Board, groups: Sequence[str], far: Sequence[int], done: int, cap: int) -> tuple[list[Move], bool]:
@@ -197,7 +207,7 @@ def _circle(board: _Board, groups: Sequence[str], far: Sequence[int], done: int,
             if not ready:
                 continue
             after, finishing = _finish(board, groups, state | ready)
-            total = cost + 1 + len(finishing)
+            total = cost + board.hosts[group] + sum(board.hosts[other] for other, _ in finishing)
             if total < best.get(after, total + 1):
                 best[after] = total
                 pushed += 1
@@ -231,15 +241,17 @@ def arrange(
     roles: Collection[str] = (),
     alone: Collection[str] = (),
     cap: int = CAP,
+    hosts: Mapping[str, int] | None = None,
 ) -> Arrangement:
     """The visits that do all ``units``.
 
     ``after`` maps a group to the groups that must have no work left before it begins (closed over what has no units).
-    ``roles`` are those groups that are roles, ``alone`` those with one host: the order inside its visit is enough. The
-    caller has refused cycles (``service_cycles``, ``role_cycles``, ``mixed_cycles``) before.
+    ``roles`` are those groups that are roles, ``alone`` those with one host: the order inside its visit is enough.
+    ``hosts``: how many each role has, where they count; else each group is one. The caller has refused cycles
+    (``service_cycles``, ``role_cycles``, ``mixed_cycles``) before.
     """
     after = after or {}
-    board = _Board(units, needs, after, alone)
+    board = _Board(units, needs, after, alone, hosts or {})
     groups = list(board.groups)
     owner = [unit.group for unit in board.units]
     waits: dict[str, set[str]] = {}

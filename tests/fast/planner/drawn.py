@@ -33,7 +33,10 @@ def services(draw: st.DrawFn, names: list[str], plain: bool = False) -> list[Ser
             once = False if plain else draw(st.sampled_from([False, False, True]))
             phases[kind] = phase(name, kind, "one", "two", once=once)  # type: ignore[arg-type]
         plane = draw(st.sampled_from(["control", "data"]))
-        made.append(Service(name=name, needs=tuple(needs), plane=plane, phases=phases))  # type: ignore[arg-type]
+        after = draw(st.lists(st.sampled_from(names[:index]), unique=True, max_size=1)) if index and plain else []
+        made.append(
+            Service(name=name, needs=tuple(needs), after=tuple(after), plane=plane, phases=phases)  # type: ignore[arg-type]
+        )
     return made
 
 
@@ -45,7 +48,7 @@ def worlds(draw: st.DrawFn, plain: bool = False) -> tuple[Cluster, Catalogue, di
     hosts: dict[str, Host] = {}
     stems = [f"r{index}" for index in range(draw(st.integers(1, 3 if plain else 4)))]
     for index, stem in enumerate(stems):
-        members = many(stem + "-h", draw(st.integers(0 if not plain else 1, 1 if plain else 4)))
+        members = many(stem + "-h", draw(st.integers(0 if not plain else 1, 3 if plain else 4)))
         after = draw(st.lists(st.sampled_from(stems[:index]), unique=True, max_size=1)) if index and not plain else []
         canary = draw(st.lists(st.sampled_from(members), unique=True, max_size=1)) if members and not plain else []
         roles[stem] = Role(
@@ -62,7 +65,7 @@ def worlds(draw: st.DrawFn, plain: bool = False) -> tuple[Cluster, Catalogue, di
     if not plain and draw(st.booleans()):
         groups["both"] = Group(name="both", roles=tuple(stems[:2]), limit=draw(st.sampled_from([None, Limit(count=2)])))
     policy = Policy(
-        allow_full_outage=draw(st.booleans()),
+        allow_full_outage=plain or draw(st.booleans()),
         limit=draw(st.sampled_from([None, None, Limit(count=1), Limit(count=3)])),
         domain_limit=draw(st.sampled_from([None, None, Limit(count=1)])),
         domains_at_once=draw(st.sampled_from([0, 0, 1])),
@@ -95,26 +98,30 @@ def shuffled(draw: st.DrawFn, made: Cluster, found: Catalogue) -> tuple[Cluster,
 
 
 def fewest(made: Cluster, found: Catalogue) -> int:
-    """The least number of visits, by trying every part of every role's work at every point; -1 where there is no way.
+    """The least number of visits of hosts, by trying every part of every role's work at every point; -1 where there is
+    no way.
 
     Written from the rule alone (a need is met on every other role's hosts before, on the role itself in the same visit
-    at the latest), sharing nothing with the planner. Every service has work, no role is empty.
+    at the latest; one of ``after`` on its own hosts before, too, where there are several), sharing nothing with the
+    planner. Every service has work, no role is empty.
     """
+    sizes = {name: sum(host.role == name for host in made.hosts.values()) for name in made.roles}
     runs: dict[str, list[str]] = {}
     for role in made.roles.values():
         for name in role.services:
             runs.setdefault(name, []).append(role.name)
     needs = {name: _through(name, found, runs) for name in runs}
+    before = {name: _through(name, found, runs, strict=True) for name in runs}
     every = frozenset((role, name) for name, roles in runs.items() for role in roles)
-    ring = {frozenset[tuple[str, str]]()}
-    seen = set(ring)
-    count = 0
-    while ring:
-        if every in ring:
-            return count
-        count += 1
-        following = set()
-        for done in ring:
+    best: dict[frozenset[tuple[str, str]], int] = {frozenset(): 0}
+    rings: dict[int, set[frozenset[tuple[str, str]]]] = {0: {frozenset()}}
+    while rings:
+        count = min(rings)
+        for done in rings.pop(count):
+            if best[done] < count:
+                continue
+            if done == every:
+                return count
             for role in made.roles.values():
                 if any((other, name) not in done for other in role.after for name in made.roles[other].services):
                     continue
@@ -123,29 +130,33 @@ def fewest(made: Cluster, found: Catalogue) -> int:
                     for part in combinations(left, size):
                         after = done | {(role.name, name) for name in part}
                         met = all(
-                            (other, need) in (after if other == role.name else done)
+                            (other, need)
+                            in (done if other != role.name or (need in before[name] and sizes[other] > 1) else after)
                             for name in part
                             for need in needs[name]
                             for other in runs[need]
                         )
-                        if met and after not in seen:
-                            seen.add(after)
-                            following.add(after)
-        ring = following
+                        cost = count + sizes[role.name]
+                        if met and cost < best.get(after, cost + 1):
+                            best[after] = cost
+                            rings.setdefault(cost, set()).add(after)
     return -1
 
 
-def _through(name: str, found: Catalogue, runs: dict[str, list[str]]) -> set[str]:
-    """What a service needs of what runs here, also through services that run nowhere."""
+def _through(name: str, found: Catalogue, runs: dict[str, list[str]], *, strict: bool = False) -> set[str]:
+    """What a service needs of what runs here, also through services that run nowhere; ``strict``: only what some word
+    on the way wants finished everywhere."""
     result: set[str] = set()
-    queue, seen = list(found.services[name].needs), set()
+    queue = [(name, False)]
+    seen = set()
     while queue:
-        need = queue.pop()
-        if need in seen:
-            continue
-        seen.add(need)
-        if need in runs:
-            result.add(need)
-        else:
-            queue += found.services[need].needs
+        here, whole = queue.pop()
+        service = found.services[here]
+        for need in (*service.needs, *service.after):
+            step = (need, whole or need in service.after)
+            if need in runs and (step[1] or not strict):
+                result.add(need)
+            if need not in runs and step not in seen:
+                seen.add(step)
+                queue.append(step)
     return result

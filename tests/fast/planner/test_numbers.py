@@ -256,7 +256,10 @@ def test_nothing_comes_after_a_role_of_operators() -> None:
 
 # --- duplicates ------------------------------------------------------------------------------------------------------
 
-RESTART: dict[str, Any] = {"name": "Restart it", "ansible.builtin.service": {"name": "{{ unit }}", "state": "restarted"}}
+RESTART: dict[str, Any] = {
+    "name": "Restart it",
+    "ansible.builtin.service": {"name": "{{ unit }}", "state": "restarted"},
+}
 OTHER: dict[str, Any] = {"name": "Look", "ansible.builtin.command": "true"}
 
 
