@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from underway.importers.spinalstack.importing import Imported, import_files
+from underway.importers.spinalstack.reading import Files
 from underway.importers.tripleo.importer import Request, run
 
 TOP = Path(__file__).resolve().parents[1]
 FIXTURES = Path(os.environ.get("UNDERWAY_FIXTURES", TOP.parent / "shared" / "fixtures"))
+SPINAL = FIXTURES / "spinalstack"
 PAGE = TOP / "docs" / "importers.md"
 SELECTED = "selected_per_step_tags_common_or_stepN"
 
@@ -88,7 +92,55 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-TOOLS: tuple[Callable[[], list[str]], ...] = (tripleo,)
+def spinalstack() -> list[str]:
+    """openstack-yaml-infra: the seven scenarios, at master and at J.1.1 with its own map and snippets."""
+    rows: list[tuple[object, ...]] = []
+    refused: dict[tuple[str, int], str] = {}
+    for revision, base in (("master", SPINAL), ("J.1.1", SPINAL / "releases" / "J.1.1")):
+        for infra in sorted((base / "scenarios").glob("*/infra.yaml")):
+            found = _spinal(base, infra)
+            for error in found.errors:
+                place = str(Path(error.path).relative_to(SPINAL)), error.line
+                refused[place] = f"{_cell(error.message)} ({_cell(error.hint)})" if error.hint else _cell(error.message)
+            for name, profile in found.report["profiles"].items():
+                counts = (profile["tasks_per_tag_1_to_9_as_original"], profile["tasks_per_tag_1_to_9_deduplicated"])
+                lists = ("classes_without_snippet", "snippets_in_order", "snippets_deduplicated")
+                figures = (profile["classes"], *(len(profile[key]) for key in lists), *map(sum, counts))
+                rows.append((f"{revision}, {infra.parent.name}", name, *figures, " ".join(map(str, counts[1]))))
+    lines = [
+        "## Spinal Stack",
+        "",
+        "Profiles of the seven scenarios, in the order of their upgrade; those of the golden playbooks are met exactly.",
+        "The base snippet's tasks are among the tasks:",
+        "",
+    ]
+    head = (
+        "scenario",
+        "profile",
+        "classes",
+        "without a snippet",
+        "snippets",
+        "each once",
+        "tasks",
+        "each once",
+        "by tag 1 to 9",
+    )
+    lines += table(head, rows)
+    lines += ["", "Refused of these files as they stand, until they are mended:", ""]
+    lines += table(("file", "line", "reason"), ((f"`{path}`", line, text) for (path, line), text in refused.items()))
+    return lines
+
+
+def _spinal(base: Path, infra: Path) -> Imported:
+    """What an import says of a scenario; eDeploy's own script, which J.1.1 copies, is not among the fixtures."""
+    with tempfile.TemporaryDirectory() as helpers:
+        (Path(helpers) / "edeploy").write_text("#!/bin/bash\n", encoding="utf-8")
+        upgrade, variables = base / "upgrade", (base / "files/etc/ansible/vars/RedHat",)
+        files = Files(infra, None, upgrade / "upgrade.yaml", upgrade / "snippets", variables, Path(helpers))
+        return import_files(files, metadata=None, vault_password=None, strict=False)
+
+
+TOOLS: tuple[Callable[[], list[str]], ...] = (tripleo, spinalstack)
 """One part of the page a tool."""
 
 
