@@ -45,12 +45,12 @@ def lockstep(builder: Builder) -> list[tuple[int, list[str]]]:
 
 
 def _picks(number: int, first: bool, last: bool) -> Picks:
-    """Whether a step is done at a number; steps that gather and have none are looked at apart."""
+    """Whether a step makes a pass at a number. One that gathers and has none does so at the first, and joins others."""
 
     def picks(step: Step) -> bool:
-        if step.number is not None or step.gathers:
+        if step.number is not None:
             return step.number == number
-        return first if step.phase in EARLY else last
+        return first if step.gathers or step.phase in EARLY else last
 
     return picks
 
