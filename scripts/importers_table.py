@@ -110,7 +110,7 @@ def spinalstack() -> list[str]:
     lines = [
         "## Spinal Stack",
         "",
-        "Profiles of the seven scenarios, in the order of their upgrade; those of the golden playbooks are met exactly.",
+        "Profiles of the seven scenarios, in the order of their upgrade; the golden playbooks are met exactly.",
         "The base snippet's tasks are among the tasks:",
         "",
     ]
