@@ -78,7 +78,7 @@ def validate(context: Context, strict: bool, as_json: bool) -> None:
             for found, one in (
                 (inputs.cluster.hosts, "host"),
                 (inputs.cluster.roles, "role"),
-                (inputs.catalogue.services, "service"),
+                ({name for role in inputs.cluster.roles.values() for name in role.services}, "service"),
                 (inputs.catalogue.releases, "release"),
             )
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from underway.config import checkfiles, documents, manifests, probefiles, storefile
+from underway.config import checkfiles, distributions, documents, manifests, probefiles, storefile
 from underway.config.fragment import Fragment
 from underway.config.load import Inputs, load
 from underway.errors import FileProblems
@@ -15,7 +15,9 @@ from underway.errors import FileProblems
 PAGE = (Path(__file__).parents[3] / "docs/reference/files.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml\n# (\S+)(?: \((whole|wrong)\))?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 WHOLE = {name: text for name, kind, text in BLOCKS if kind == "whole"}
-PIECES = [(name, text) for name, kind, text in BLOCKS if kind == ""]
+PIECES = [(name, text) for name, kind, text in BLOCKS if kind == "" and name in WHOLE]
+BESIDE = {name: text for name, kind, text in BLOCKS if kind == "" and name not in WHOLE}
+"""Files that stand beside those of the page's cluster, and extend them or each other."""
 
 
 def _sections(text: str) -> dict[str, str]:
@@ -56,6 +58,24 @@ def test_the_pieces(tmp_path: Path, name: str, piece: str) -> None:
     assert _load(tmp_path, name, piece).problems == ()
 
 
+def test_what_extends_and_what_is_extended(tmp_path: Path) -> None:
+    for name, text in BESIDE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    piece = "distribution: ubuntu\ncatalogue: [services, ours]\n"
+    inputs = _load(tmp_path, "cluster.yaml", piece)
+    assert inputs.problems == ()
+    keystone, image = inputs.catalogue.services["keystone"], inputs.catalogue.services["image-api"]
+    assert [step.name for step in keystone.phases["upgrade"].steps] == ["Turn the link", "Tell the operators"]
+    assert keystone.phases["upgrade"].steps[0].timeout == 600
+    assert (keystone.vars["keystone_unit"], keystone.vars["keystone_packages"]) == ("apache2", ["keystone"])
+    assert (image.vars, image.logs) == (
+        {"image_api_unit": "image-api", "image_api_port": 9292},
+        ("journal:{image_api_unit}",),
+    )
+    assert list(image.actions) == ["restart-image-api"]
+
+
 def test_the_mistakes(tmp_path: Path) -> None:
     [(name, piece)] = [(name, text) for name, kind, text in BLOCKS if kind == "wrong"]
     [said] = re.findall(r"^```text\n(cluster.yaml:.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -83,6 +103,7 @@ PLACES: dict[type[Fragment], str] = {
     checkfiles.JavelinFile: "### checks",
     storefile.StoreFile: "### store",
     documents.ServiceFile: "## services/*.yaml",
+    distributions.DistributionsFile: "### distributions.yaml",
     documents.PhaseFile: "### Phases and steps",
     documents.StepFile: "### Phases and steps",
     documents.ActionFile: "### Phases and steps",
