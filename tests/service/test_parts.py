@@ -74,6 +74,11 @@ class Parts(CommandLine):
         self.say("upgrade", "plan.json", "--yes", "--plain")
         return self.lines()[len(before) :]
 
+    def latest(self) -> str:
+        """The latest run's id."""
+        found: str = json.loads(self.say("status", "--json"))["run"]
+        return found
+
     def lines(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
 
@@ -93,8 +98,14 @@ def test_control_first_then_data_then_once_what_is_for_all(tmp_path: Path) -> No
     told = here.say("upgrade", str(saved), "--yes", "--plain", code=3)
     assert "host c1 runs 2.0, planned from 1.0, queue 2.0" in told
     assert "expand of api was done for 2.0 since" in told
+    control = here.latest()
     assert here.run("--role", "work") == ["worker w1"]
+    told = here.say("--run", control, "rollback", "--yes", "--reason", "wrong", code=3)
+    assert f"w1 was brought to 2.0 after run {control}, by run {here.latest()}; nothing was changed" in told
     assert here.run() == ["finalize-api"]
+    told = here.say("--run", control, "rollback", "--yes", "--reason", "wrong", code=3)
+    assert f"the point of no return is passed: finalize/api/c1 was begun in run {here.latest()}" in told
     told = " ".join(here.say("plan", "--to", "2.0").split())
     assert "nothing to do: all hosts run 2.0, and what is done for the whole deployment is done" in told
-    assert here.run("--all") == ["expand-api", "finalize-api"]
+    again = json.loads(here.say("plan", "--to", "2.0", "--all", "--json"))
+    assert [stage["kind"] for stage in again["stages"]] == ["expand", "finalize"]

@@ -18,8 +18,9 @@ from underway.core.model.plan import Plan
 from underway.core.model.state import RunRecord
 from underway.core.model.ticket import PLAN_TYPE
 from underway.core.planner import build_plan
-from underway.core.rollback import rollback_plan
-from underway.errors import Drifted, InputError, NotTrusted
+from underway.core.rollback import past_no_return, rollback_plan
+from underway.core.standing import refuse_later
+from underway.errors import Drifted, InputError, NotTrusted, Refused
 from underway.render.seal import seal
 
 
@@ -61,10 +62,32 @@ def check_world(session: Session, inputs: Inputs, plan: Plan) -> None:
 
 
 def make_rollback(session: Session, run: RunRecord) -> Plan:
-    """The sealed plan that brings the hosts of ``run`` back, as it stands. Raises Refused (see ``rollback_plan``)."""
+    """The sealed plan that brings the hosts of ``run`` back, as it stands.
+
+    Raises Refused (see ``rollback_plan``), also where a later run is past the point of no return, or brought hosts to
+    the release that are still on it.
+    """
+    repository = session.repository
     plan, _ = session.plan_of(run.id)
-    seen = session.repository.snapshot(run.id)
+    _refuse_past(session, run)
+    refuse_later(run, repository.hosts())
+    seen = repository.snapshot(run.id)
     return seal(rollback_plan(plan, seen, seen.policy.policy if seen.policy is not None else None))
+
+
+def _refuse_past(session: Session, run: RunRecord) -> None:
+    """Runs that did what is for the whole deployment may be others than the one that is to be undone."""
+    repository = session.repository
+    found = [one.by_run for one in repository.milestones().values() if one.release == run.target]
+    current = repository.current()
+    if current is not None and current.mode == "upgrade" and current.target == run.target:
+        found.append(current.id)
+    for name in sorted({*found} - {run.id, ""}):
+        if repository.run_record(name).started < run.started:
+            continue
+        action = past_no_return(session.plan_of(name)[0], repository.snapshot(name))
+        if action is not None:
+            raise Refused(f"the point of no return is passed: {action} was begun in run {name}; go forward instead")
 
 
 def sign_plan(place: Place, plan: Plan) -> bytes:

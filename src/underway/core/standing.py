@@ -9,12 +9,15 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from underway.core.model.part import Partial
 from underway.core.model.plan import Plan, action_id, split_action
 from underway.core.model.snapshot import Snapshot
-from underway.core.model.state import HostRecord
+from underway.core.model.state import HostRecord, RunRecord
+from underway.core.names import ordered
+from underway.core.words import some
+from underway.errors import Refused
 
 
 def host_record(plan: Plan, snapshot: Snapshot, action: str, done: Collection[str], now: float) -> HostRecord | None:
@@ -49,3 +52,20 @@ def host_record(plan: Plan, snapshot: Snapshot, action: str, done: Collection[st
             return None
     services = dict.fromkeys(sorted(there), plan.target)
     return HostRecord(release=release, by_run=run, at=now, services=services)
+
+
+def refuse_later(run: RunRecord, known: Mapping[str, HostRecord]) -> None:
+    """Raise Refused where later runs than ``run`` brought hosts to its target, and are not rolled back: what they did
+    comes after what it did, so it goes back first."""
+    later: dict[str, list[str]] = {}
+    for host, record in known.items():
+        there = record.release == run.target or run.target in record.services.values()
+        if there and record.by_run not in ("", run.id) and record.at > run.started:
+            later.setdefault(record.by_run, []).append(host)
+    if later:
+        newest = max(later, key=lambda name: max(known[host].at for host in later[name]))
+        hosts = ordered(later[newest])
+        raise Refused(
+            f"{some(hosts)} {'was' if len(hosts) == 1 else 'were'} brought to {run.target} after run {run.id}, by run "
+            f"{newest}; nothing was changed (the latest goes back first: underway --run {newest} rollback)"
+        )

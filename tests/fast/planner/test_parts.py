@@ -22,7 +22,7 @@ from underway.core.model.service import Catalogue, PhaseSpec, Service
 from underway.core.model.snapshot import Snapshot
 from underway.core.model.state import ActionRecord, HostRecord, Machine, RunRecord
 from underway.core.rollback import rollback_plan
-from underway.core.standing import host_record
+from underway.core.standing import host_record, refuse_later
 from underway.errors import OrderImpossible, Refused
 
 VISIT = ("drain", "upgrade", "undrain", "verify")
@@ -396,6 +396,23 @@ def test_another_machine_in_its_place_does_not_have_what_earlier_runs_did() -> N
     known = host_record(rest, look(rest, {}, machines={"c1": machine}), action, {action}, 2.0)
     assert known == HostRecord(release=OLD, by_run="r1", at=2.0, services={"nova": NEW})
     assert host_record(rest, look(rest, {}), action, {action}, 2.0) == HostRecord(release=NEW, by_run="r1", at=2.0)
+
+
+def test_a_run_is_rolled_back_before_those_that_it_came_after() -> None:
+    run = RunRecord(id="r1", cluster="prod", plan="p", source=OLD, target=NEW, started=5.0)
+    known = {
+        "c1": HostRecord(release=NEW, by_run="r1", at=6.0),  # its own
+        "d1": HostRecord(release=NEW, by_run="r0", at=4.0),  # before it
+        "e1": HostRecord(release=OLD, by_run="r4", at=9.0),  # rolled back since
+    }
+    refuse_later(run, known)
+    half = HostRecord(release=OLD, by_run="r2", at=7.0, services={"compute": NEW})
+    with pytest.raises(Refused) as caught:
+        refuse_later(run, {**known, "n1": half, "n2": HostRecord(release=NEW, by_run="r3", at=8.0)})
+    assert str(caught.value) == (
+        "n2 was brought to 2026.1 after run r1, by run r3; nothing was changed (the latest goes back first: underway "
+        "--run r3 rollback)"
+    )
 
 
 def test_a_rollback_takes_back_what_its_run_did_and_nothing_of_the_runs_before() -> None:
