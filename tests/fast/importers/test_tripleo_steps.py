@@ -132,7 +132,7 @@ def test_parameters_are_settings_also_inside_of_text(tmp_path: Path) -> None:
     (step,) = steps(tmp_path, tasks, parameters)
     assert step["tasks"][0] == {
         "name": "A",
-        "community.general.ini_file": {"dest": "/etc/web.conf", "value": "{{ tripleo_level }}"},
+        "community.general.ini_file": {"mode": "{{ omit }}", "dest": "/etc/web.conf", "value": "{{ tripleo_level }}"},
         "retries": "{{ tripleo_tries }}",
     }
 
