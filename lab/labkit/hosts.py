@@ -14,6 +14,7 @@ from pathlib import Path
 
 from labkit import keys
 from labkit.errors import LabError
+from labkit.machines import DEFAULT
 from labkit.mounts import remove_tree
 from labkit.places import Places
 from labkit.topology import Host, Topology
@@ -140,11 +141,17 @@ def restore(places: Places, lab: Topology, name: str) -> None:
 
 
 def renew(places: Places, host: Host, name: str) -> None:
-    """Another machine in the place of a host, which must be down: with its own key, as the snapshot has it."""
+    """Another machine in the place of a host, which must be down: with its own key, as the snapshot has it.
+
+    When it boots it starts everything and joins the others; a snapshot is of hosts that are to be started in order.
+    """
     place = places.hosts / host.name
     remove_tree(place)
     (place / "upper").mkdir(parents=True)
     (place / "lower").write_text((places.snapshot(name) / f"{host.name}.lower").read_text())
+    warm = place / "upper" / DEFAULT
+    warm.parent.mkdir(parents=True)
+    warm.symlink_to("/usr/lib/systemd/system/multi-user.target")
     keys.renew(places, host.name)
     keys.put_on_host(places, host.name, place / "upper")
 
