@@ -122,7 +122,7 @@ def test_it_is_a_plan_of_its_own_like_any_other() -> None:
     back = rollback_plan(upgrade, half(a2="failed"), slower)
     assert (back.mode, back.source, back.target) == ("rollback", "2025.2", "2026.1")
     assert back.policy == slower, "limits that were lowered during the run stay so"
-    assert back.inputs == {"rollback-of": upgrade.digest()}
+    assert back.inputs == {"rollback-of": upgrade.digest(), "delivery": upgrade.inputs["delivery"]}
     assert not any(stage.approval or stage.point_of_no_return for stage in back.stages)
     assert all(work.rolling for work in back.passes.values())
     assert "past runs" not in back.passes["control/api"].basis

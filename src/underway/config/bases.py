@@ -66,6 +66,7 @@ class Bases:
     distribution: str = ""
     names: Sequence[Distributions] = ()
     problems: list[Problem] = field(default_factory=list)
+    _named: dict[str, list[Written]] = field(default_factory=dict)
 
     def resolve(self) -> Iterator[Resolved]:
         """The file that stands for each service (abstract ones too), joined with those that it extends.
@@ -140,7 +141,7 @@ class Bases:
 
     def _base(self, file: Written, name: str) -> Written | None:
         """The file that ``file`` means by ``name``."""
-        named = [one for one in self.files if one.name == name and one is not file]
+        named = [one for one in self._by_name().get(name, ()) if one is not file]
         limit = file.rank - 1 if name == file.name else file.rank
         near = [one for one in named if one.rank <= limit]
         if near:
@@ -157,6 +158,12 @@ class Bases:
             valid = sorted({one.name for one in self.files if one.rank <= file.rank} - {file.name, ""})
             self._wrong(file, name, f"unknown service {shown(name)}", one_of(name, valid, "services"))
         return None
+
+    def _by_name(self) -> dict[str, list[Written]]:
+        if not self._named:
+            for one in self.files:
+                self._named.setdefault(one.name, []).append(one)
+        return self._named
 
     def _wrong(self, file: Written, name: str, message: str, hint: str) -> None:
         """A problem where ``file`` says that it extends ``name``."""

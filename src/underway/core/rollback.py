@@ -51,9 +51,11 @@ def rollback_plan(plan: Plan, snapshot: Snapshot, policy: Policy | None = None) 
         stages.append(Stage(kind=stage.kind, passes=ids, why=f"stage {stage.kind} of the upgrade is undone"))
     if not passes:
         raise Refused(f"no host was taken to {plan.target} yet: there is nothing to roll back")
+    # tasks ask how bits come to a host (``render.variables``), on the way back as on the way there
+    inputs = {"rollback-of": plan.digest()} | {key: plan.inputs[key] for key in ("delivery",) if key in plan.inputs}
     return replace(
         plan, mode="rollback", stages=tuple(stages), passes=passes, losses=(), warnings=(), rollback={},
-        policy=policy or plan.policy, inputs={"rollback-of": plan.digest()},
+        policy=policy or plan.policy, inputs=inputs,
     )  # fmt: skip
 
 

@@ -328,3 +328,8 @@ def test_packages_of_a_distribution_come_by_its_names_and_its_manager(tmp_path: 
     plan = seal(planned(tmp_path, APART.replace('release: "2025.1"\n', said)))
     [action] = [action_id(work.id, "n1") for work in plan.passes.values() if work.upgrades and "n1" in work.hosts]
     assert re.search(rb"underway_delivery: .*package", bundle(plan, action, 0)["inventory.yml"])
+    run = RunRecord(id="r1", cluster=plan.cluster, plan="0" * 64, source=plan.source, target=plan.target)
+    back = seal(rollback_plan(plan, Snapshot(revision=1, run=run, actions={action: ActionRecord(state="done")})))
+    [undo] = [action_id(work.id, "n1") for work in back.passes.values()]
+    files = b"".join(value for leg in range(len(back.pass_of(undo).legs)) for value in bundle(back, undo, leg).values())
+    assert re.search(rb"underway_delivery: .*package", files), "a rollback of packages turns no links"
