@@ -27,7 +27,7 @@ ALWAYS = frozenset(
 EXPRESSIONS = frozenset({"changed_when", "failed_when", "until", "when"})
 """Keywords of a task whose text is an expression, braces or not."""
 
-_OLD_TEST = re.compile(r"\s*\|\s*(succeeded|success|failed|failure|changed|skipped)\b(?!\s*\()")
+_OLD_TEST = re.compile(r" ?\|\s*(succeeded|success|failed|failure|changed|skipped)\b(?!\s*\()")
 _PLAIN = re.compile(r"\{\{\s*([A-Za-z0-9_.]+)\s*\}\}")
 
 
@@ -79,6 +79,8 @@ def of_value(value: Any) -> set[str]:
 
 def modern(text: str) -> str:
     """The same with ``{{x}}`` as ``{{ x }}``, and ``result|succeeded`` (gone since Ansible 2.9) as a test."""
+    if len(text) > MAX_TEMPLATE:
+        return text  # refused when its names are asked for
     text = _PLAIN.sub(r"{{ \1 }}", text)
     return _OLD_TEST.sub(lambda found: f" is {found[1]}", text)
 

@@ -68,20 +68,28 @@ def indented(block: str, by: int = 2) -> str:
     return "".join(" " * by + line if line.strip() else line for line in block.splitlines(keepends=True))
 
 
-def commented(value: Mapping[str, Any], notes: Mapping[tuple[str, ...], str], path: tuple[str, ...] = ()) -> str:
+def commented(value: Mapping[str, Any], notes: Mapping[tuple[str, ...], str]) -> str:
     """``value`` as YAML; ``notes`` are comments before keys, by their path. Neighbours with one comment share it."""
-    out, last = "", ""
+    return _commented(value, notes, {note[:length] for note in notes for length in range(1, len(note))}, ())
+
+
+def _commented(
+    value: Mapping[str, Any], notes: Mapping[tuple[str, ...], str], above: set[tuple[str, ...]], path: tuple[str, ...]
+) -> str:
+    """``above``: paths below which there are notes."""
+    out: list[str] = []
+    last = ""
     for key, inside in value.items():
         here = (*path, key)
         note = notes.get(here, "")
         if note and note != last:
-            out += comment(note)
+            out.append(comment(note))
         last = note
-        if isinstance(inside, dict) and any(other[: len(here)] == here and other != here for other in notes):
-            out += text({key: None}).replace(" null", "", 1) + indented(commented(inside, notes, here))
+        if isinstance(inside, dict) and here in above:
+            out.append(text({key: None}).replace(" null", "", 1) + indented(_commented(inside, notes, above, here)))
         else:
-            out += text({key: inside})
-    return out
+            out.append(text({key: inside}))
+    return "".join(out)
 
 
 @dataclass(slots=True)

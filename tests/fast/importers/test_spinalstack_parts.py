@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,32 @@ def test_any_text_is_split_into_its_pieces_or_refused(written: str) -> None:
 @given(PLAIN)
 def test_what_is_written_reads_back_the_same_by_yaml_1_1(value: Any) -> None:
     assert yaml.safe_load(text({"value": value})) == {"value": value}
+
+
+SLOW = {
+    "digits": ("10.0.0.8-10", "1" * 60_000),
+    "many hosts": ("=box8-10: {profile: box, =ip: 10.0.0.8-10}", "=box1-49999: {profile: box, =x: a1-49999}"),
+    "braces": ("config:", "config:\n  galera: '" + "{" * 60_000 + "'"),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_no_text_takes_long_to_read(name: str, tmp_path: Path) -> None:
+    old, new = SLOW[name]
+    before = time.process_time()
+    imported(tiny(tmp_path / "in", env=ENV.replace(old, new)))
+    assert time.process_time() - before < 5
+
+
+@pytest.mark.parametrize(
+    ("piece", "times"), [("{", 60_000), (" ", 60_000), ("{{ a ", 9_000), ("| ", 30_000), ("{{ (", 4_000)]
+)
+def test_no_task_takes_long_to_read(piece: str, times: int, tmp_path: Path) -> None:
+    message = piece * times
+    snippet = f"- debug: {{msg: 'fakehostgroup {message}', x: 'y'}}\n  tags: 7\n"
+    before = time.process_time()
+    imported(tiny(tmp_path / "in", snippets={"db": snippet + f"- shell: 'a {message}'\n  tags: 7\n"}))
+    assert time.process_time() - before < 5
 
 
 def converted(tmp_path: Path, snippet: str, **more: Any) -> list[dict[str, Any]]:

@@ -158,7 +158,7 @@ class _Task:
         """All texts inside, with the role's name where the profile's stood."""
         if isinstance(value, str):
             text = jinja.modern(value) if jinja.is_template(value) else value
-            if WORD in text:
+            if WORD in text and len(text) <= jinja.MAX_TEMPLATE:
                 text = re.sub(r"\{\{(.*?)\}\}", lambda found: "{{" + self._inside(found[1]) + "}}", text)
                 text = text.replace(WORD, f"{{{{ {OUR_ROLE} }}}}")
             return text

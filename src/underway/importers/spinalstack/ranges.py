@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from underway.config.names import Wrong
@@ -21,6 +21,9 @@ from underway.importers.spinalstack.merging import merged
 PREFIX = "="
 MAX_VALUES = 100_000
 """Hosts (or values) that one pattern may make."""
+
+MAX_PATTERN = 300
+"""Longest text that may hold a range; host names are shorter."""
 
 _RANGES = re.compile(r"^(.*?)([0-9]+-[0-9]+(?::[0-9]+-[0-9]+)*)(.*)$", re.ASCII | re.DOTALL)
 _IPV4_RANGES = re.compile(r"[0-9:.-]+", re.ASCII)
@@ -38,6 +41,8 @@ class BadPattern(Exception):
 
 def values(pattern: str) -> list[str] | None:
     """What a text with ranges stands for; None where it holds none. Raises ``ValueError`` for too many."""
+    if len(pattern) > MAX_PATTERN:
+        return None
     parts = pattern.split(".")
     if len(parts) == 4 and _IPV4_RANGES.fullmatch(pattern) and ("-" in pattern or ":" in pattern):
         each = [_numbers(part) for part in parts]
@@ -108,23 +113,23 @@ def _pattern(key: str, body: Any) -> dict[str, Any]:
         raise BadPattern((key,), wrong, "key")
     if not isinstance(body, dict):
         return dict.fromkeys(names, body)
-    return {name: _for_host(body, index, len(names), (key,)) for index, name in enumerate(names)}
+    for_host = _column(body, len(names), (key,))
+    return {name: for_host(index) for index, name in enumerate(names)}
 
 
-def _for_host(body: Mapping[str, Any], index: int, count: int, loc: Loc) -> dict[str, Any]:
-    """The part of a pattern's body that host number ``index`` of ``count`` gets."""
-    result: dict[str, Any] = {}
-    for key, value in body.items():
-        if key.startswith(PREFIX):
-            result[key[1:]] = _own(value, index, count, (*loc, key))
-        else:
-            result[key] = value
-    return result
+Column = Callable[[int], Any]
 
 
-def _own(value: Any, index: int, count: int, loc: Loc) -> Any:
+def _column(body: Mapping[str, Any], count: int, loc: Loc) -> Column:
+    """The part of a pattern's body that each of its ``count`` hosts gets, by the host's number from 0."""
+    shared = {key: value for key, value in body.items() if not key.startswith(PREFIX)}
+    own = {key[1:]: _own(value, count, (*loc, key)) for key, value in body.items() if key.startswith(PREFIX)}
+    return lambda index: {**shared, **{key: column(index) for key, column in own.items()}}
+
+
+def _own(value: Any, count: int, loc: Loc) -> Column:
     if isinstance(value, dict):
-        return _for_host(value, index, count, loc)
+        return _column(value, count, loc)
     found = value if isinstance(value, list) else None
     if isinstance(value, str):
         try:
@@ -132,7 +137,7 @@ def _own(value: Any, index: int, count: int, loc: Loc) -> Any:
         except ValueError as error:
             raise BadPattern(loc, Wrong("range", f"the range {shown(value)} {error}")) from None
     if found is None:
-        return value  # no range: the same for every host
+        return lambda _: value  # no range: the same for every host
     if len(found) != count:
         wrong = Wrong(
             "range",
@@ -140,4 +145,4 @@ def _own(value: Any, index: int, count: int, loc: Loc) -> Any:
             "give one value for each host (Spinal Stack dropped hosts without a word)",
         )
         raise BadPattern(loc, wrong)
-    return found[index]
+    return found.__getitem__
