@@ -1,7 +1,7 @@
 """Services that extend others: the document of one laid over the document of another, each part with its own file.
 
 Rules, in the order of docs/reference/files.md: a part that is given replaces the base's part of that name; ``vars``,
-``probes``, ``phases`` and ``actions`` are mappings of such parts, ``handlers`` a list of them; a phase or an action may
+``probes``, ``bits``, ``phases`` and ``actions`` are mappings of such parts, ``handlers`` a list of them; a phase or an action may
 ``change``, ``leave_out`` or put ``first`` or ``last`` single steps instead. Nothing else is merged: a list, a task, the
 value of a variable is whole, as it stands in one file.
 
@@ -184,7 +184,7 @@ class _Joint:
             below = parts.get(key)
             if key in ("phases", "actions") and part.is_a(dict):
                 parts[key] = self.steps_by_name(below, part, key)
-            elif key in ("vars", "probes") and part.is_a(dict) and below is not None:
+            elif key in ("vars", "probes", "bits") and part.is_a(dict) and below is not None:
                 parts[key] = part.of({**below.mapping(), **part.mapping()})
             elif key == "handlers" and part.is_a(list) and below is not None:
                 names = {one.text("name") for one in part.listed()}

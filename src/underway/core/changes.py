@@ -2,6 +2,7 @@
 
 Assumptions
     1. A service's ``bits`` say all that it is made of, and the lists all that hosts hold; what neither says is told.
+       Settings that its tasks use need not be named: they are found (``core.using``).
 Invariants
     1. A service is left out only if it says what it is made of, each kind of that is listed in both releases (of
        several ways in which code comes, that of the cluster's delivery), and none of it differs. All others take part:
@@ -22,6 +23,7 @@ from underway.core.model.cluster import Cluster
 from underway.core.model.manifest import KINDS, Kind, Manifest
 from underway.core.model.service import Catalogue, Release, Service
 from underway.core.names import natural
+from underway.core.using import Uses
 from underway.core.words import clean, plural
 
 NAMED = 3
@@ -131,11 +133,14 @@ def changes(
     old, new = source.manifest, Manifest(lists={**target.manifest.lists, "settings": settings_of(cluster, target)})
     found = compare(old, new)
     once = old.lists.keys() ^ new.lists.keys()
+    uses = Uses(cluster, catalogue, target) if found.get("settings") else None
     causes: dict[str, tuple[str, ...]] = {}
     claimed: set[tuple[Kind, str]] = set()
     for name in services:
         service = catalogue.services[name]
         mine = [one for kind, listed in found.items() for one in _matching(service.bits.get(kind, ()), listed)]
+        used = uses.of(name) if uses is not None else ()
+        mine += [one for one in found.get("settings", ()) if one.item in used and one not in mine]
         claimed.update((one.kind, one.item) for one in mine)
         missing = [kind for kind in _required(service, cluster.delivery, once) if kind not in found]
         texts = [*_unknown(service, missing, source.name, target.name), *_versions_of(name, source, target)]

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fast.planner.made import NEW, OLD, catalogue, cluster, plan, service, whole
+from fast.planner.made import NEW, OLD, catalogue, cluster, phase, plan, service, whole
 from underway.core.changes import Changes, changes, compare, report, settings_of
 from underway.core.drift import drift
 from underway.core.model.base import replace
 from underway.core.model.cluster import Cluster
 from underway.core.model.manifest import Kind, Manifest
 from underway.core.model.part import Part
-from underway.core.model.service import Catalogue, Service
+from underway.core.model.service import Catalogue, PhaseSpec, Service
 from underway.core.model.state import HostRecord
 from underway.core.preview import tree
 from underway.errors import Refused
@@ -124,6 +124,22 @@ def test_settings_are_compared_by_digest_and_never_shown() -> None:
     release = replace(has.releases[NEW], vars={"keystone_version": "29.1"})
     found = plan(same, replace(has, releases={**has.releases, NEW: release}))
     assert found.causes == {"keystone": ("setting keystone_version is new",)}
+
+
+def test_a_setting_that_tasks_use_is_one_of_the_service_at_any_distance() -> None:
+    task = {"name": "Write", "ansible.builtin.copy": {"content": "{{ conf_text }}", "dest": "/etc/a"}}
+    writes = replace(phase("a", "upgrade", "go").steps[0], tasks=(task,))
+    phases = {"upgrade": PhaseSpec(steps=(writes,))}
+    own = Service(name="a", phases=phases, bits={"packages": ("a",)})
+    common = replace(MEMCACHED, vars={"conf_text": "port={{ conf_port }}"})
+    made, has = world(BEFORE, {**AFTER, "packages": BEFORE["packages"]}, own, common, KEYSTONE)
+    before = replace(made, settings={"conf_port": "{{ ports.web }}", "ports": {"web": 80}, "other": 1})
+    known = {**BEFORE, "settings": settings_of(before, has.releases[OLD])}
+    has = replace(has, releases={**has.releases, OLD: replace(has.releases[OLD], manifest=manifest(known))})
+    assert plan(before, has).stages == ()
+    assert plan(replace(before, settings={**before.settings, "other": 2}), has).stages == ()
+    found = plan(replace(before, settings={**before.settings, "ports": {"web": 81}}), has)
+    assert found.causes == {"a": ("setting ports differs",), "memcached": ("setting ports differs",)}  # not keystone
 
 
 def test_other_lists_later_are_drift() -> None:
