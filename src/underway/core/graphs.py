@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 Node = TypeVar("Node", bound=Hashable)
@@ -46,11 +46,16 @@ def components(nodes: Iterable[Node], edges: Mapping[Node, Collection[Node]]) ->
     waiting: set[Node] = set()
     found: list[list[Node]] = []
     members = list(nodes)
-    known = set(members)
+    rank = {node: index for index, node in enumerate(members)}
+
+    def ahead(node: Node) -> Iterator[Node]:
+        """In the order of the nodes: that of a set is another one in each process."""
+        return iter(sorted((other for other in edges.get(node, ()) if other in rank), key=rank.__getitem__))
+
     for root in members:
         if root in order:
             continue
-        work = [(root, iter([other for other in edges.get(root, ()) if other in known]))]
+        work = [(root, ahead(root))]
         order[root] = low[root] = len(order)
         stack.append(root)
         waiting.add(root)
@@ -61,7 +66,7 @@ def components(nodes: Iterable[Node], edges: Mapping[Node, Collection[Node]]) ->
                     order[other] = low[other] = len(order)
                     stack.append(other)
                     waiting.add(other)
-                    work.append((other, iter([far for far in edges.get(other, ()) if far in known])))
+                    work.append((other, ahead(other)))
                     break
                 if other in waiting:
                     low[node] = min(low[node], order[other])
