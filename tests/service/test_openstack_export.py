@@ -1,4 +1,4 @@
-"""The shipped OpenStack catalogue as an exported tree: real Ansible parses it, its linter finds nothing."""
+"""All of the shipped OpenStack catalogue as an exported tree: real Ansible parses it, its linter finds nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fast.catalogue.test_openstack import APART, written
+from support.layouts import inputs
 
 pytestmark = pytest.mark.service
 
@@ -32,7 +32,7 @@ def run(directory: Path, *command: str) -> None:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("openstack")
-    written(directory, APART)
+    inputs("all-in-one", directory)  # every service of the catalogue
     run(directory, "underway", "export", "--to", "2026.1", "tree")
     return directory / "tree"
 
