@@ -148,7 +148,12 @@ def _of_limits(
     alone = [loss.service for loss in losses if loss.lost == loss.total == 1]
     if alone:
         yield f"on one host only, so down while that host is upgraded: {', '.join(alone)}"
+    out = [loss.service for loss in losses if loss.lost == loss.total > 1]
+    if out and facts.cluster.strategy == "lockstep":
+        yield f"all hosts at once, allowed by policy.allow_full_outage: {', '.join(out)}"
     for loss in losses:
+        if loss.service in out and facts.cluster.strategy == "lockstep":
+            continue
         if loss.lost == loss.total > 1:
             yield f"{loss.service}: all {loss.total:,} hosts at once, allowed by policy.allow_full_outage"
         elif _quorum_lost(facts, loss):

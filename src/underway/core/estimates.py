@@ -34,9 +34,14 @@ def timed(work: Pass, steps: Mapping[str, Step], durations: Mapping[str, Sequenc
     count = sum(len(leg.steps) for leg in work.legs)
     p50 = LEG * len(work.legs)
     for leg in work.legs:
-        p50 += sum(min(GUESS[steps[name].phase], steps[name].timeout) for name in leg.steps)
+        p50 += sum(_guess(steps[name]) for name in leg.steps)
     legs = f" in {len(work.legs)} legs" if len(work.legs) > 1 else ""
     return p50, SPREAD * p50, f"guess: {count} step{'s' if count > 1 else ''}{legs}"
+
+
+def _guess(step: Step) -> float:
+    """One that only gathers looks at things, in whatever phase."""
+    return min(GUESS["preflight" if step.gathers else step.phase], step.timeout)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

@@ -197,7 +197,7 @@ def _rollback(builder: Builder) -> dict[str, tuple[str, ...]]:
 def _by_hand(builder: Builder) -> dict[str, tuple[str, ...]]:
     """Role that operators upgrade themselves -> the steps of its hosts' upgrade, in order (B12)."""
     found = {}
-    for role in builder.facts.driven:
+    for role in (name for name, hosts in builder.facts.driven.items() if hosts):
         legs = builder.legs(builder.in_order(role), ("prepare", *VISIT), once=False)
         steps = tuple(step for leg in legs if not leg.on for step in leg.steps)
         if steps:

@@ -151,6 +151,9 @@ def _steps(plan: Plan, names: Sequence[str]) -> str:
 
 
 def _sections(plan: Plan, seconds: float) -> Iterator[tuple[str, list[Branch]]]:
+    members = {role: ordered(name for name, host in plan.hosts.items() if host.role == role) for role in plan.by_hand}
+    by_hand = [Branch(f"{role}: {span(members[role])}; {_steps(plan, plan.by_hand[role])}") for role in plan.by_hand]
+    yield "Done by operators, no part of a run", by_hand
     losses: dict[tuple[int, int, str], list[str]] = {}
     for loss in plan.losses:
         losses.setdefault((loss.lost, loss.total, loss.why), []).append(loss.service)

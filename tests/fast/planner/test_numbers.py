@@ -11,6 +11,7 @@ from underway.core.model.base import replace
 from underway.core.model.plan import Plan
 from underway.core.model.service import PhaseSpec, Service, Step
 from underway.core.model.state import HostRecord
+from underway.core.preview import tree
 from underway.errors import OrderImpossible, Refused
 
 OUTAGE = Policy(allow_full_outage=True)
@@ -161,6 +162,7 @@ def test_a_full_outage_has_to_be_said() -> None:
         ("a", 2, 2, "lockstep takes all of one"),
         ("b", 1, 1, "lockstep takes all of two"),
     ]
+    assert "all hosts at once, allowed by policy.allow_full_outage: a" in made.warnings
 
 
 def test_needs_between_roles_order_the_passes_of_a_number() -> None:
@@ -234,6 +236,9 @@ def test_a_role_of_operators_has_no_passes_but_is_shown() -> None:
     assert {work.role for work in made.passes.values()} == {"one"}
     assert made.by_hand == {"compute": ("b.upgrade.z", "b.upgrade.y")}
     assert set(made.by_hand["compute"]) <= set(made.steps)
+    lines = tree(made, width=120)
+    at = lines.index("Done by operators, no part of a run")
+    assert lines[at + 1] == "└─ compute: c1, c2; upgrade b (z, y)"
     assert [stage.kind for stage in made.stages] == ["control"]  # B22: not all hosts are on the new release
     assert (
         "operators upgrade role compute themselves, so it has no passes: c1 to c2, and until then no plan passes the "
