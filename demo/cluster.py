@@ -70,6 +70,13 @@ enabled = true
 backend = dogpile.cache.memory
 """
 
+# Keystone's /healthcheck reads a configuration of its own, from where oslo.config looks: $HOME/.keystone
+HEALTH = """\
+[healthcheck]
+backends = disable_by_file
+disable_by_file_path = {home}/run/drained
+"""
+
 SUPERVISOR = """\
 [supervisord]
 logfile={home}/log/supervisord.log
@@ -83,7 +90,7 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 serverurl=unix://{socket}
 [program:keystone]
 command={home}/current/bin/python -m gunicorn -c {home}/etc/gunicorn.py keystone.wsgi.api:application
-environment=OS_KEYSTONE_CONFIG_DIR="{home}/etc",OS_KEYSTONE_CONFIG_FILES="keystone.conf"
+environment=HOME="{home}",OS_KEYSTONE_CONFIG_DIR="{home}/etc",OS_KEYSTONE_CONFIG_FILES="keystone.conf"
 stopsignal=TERM
 stopwaitsecs=30
 killasgroup=true
@@ -167,10 +174,11 @@ def build(top: Path) -> dict[str, object]:
                                 "sockets": str(sockets)}  # fmt: skip
     for host, port in zip(HOSTS, ports, strict=True):
         home = top / "hosts" / host
-        for name in ("etc", "run", "log", "releases", "runner"):
+        for name in ("etc", "run", "log", "releases", "runner", ".keystone"):
             (home / name).mkdir(parents=True, exist_ok=True)
         (home / "etc/gunicorn.py").write_text(GUNICORN.format(port=port, workers=WORKERS))
         (home / "etc/keystone.conf").write_text(KEYSTONE.format(home=home, top=top))
+        (home / ".keystone/keystone.conf").write_text(HEALTH.format(home=home))
         (home / "etc/supervisord.conf").write_text(SUPERVISOR.format(home=home, socket=sockets / f"{host}.sock"))
         say(f"{host}: building the environment of {OLD}")
         environment_of(top, host, OLD)
@@ -205,10 +213,14 @@ def manage_secret(top: Path, password: str, url: str) -> None:
 
 
 def caddy(vip: int, admin: int, ports: dict[str, int]) -> dict[str, object]:
-    """Caddy's configuration: active health checks, one try per request (what fails must be seen)."""
+    """Caddy's configuration: active health checks, one try per request (what fails must be seen).
+
+    It is never changed while it serves, as Caddy loses connections when it loads another: those that wait at the old
+    listener (Linux gives each its own queue where SO_REUSEPORT is set). Hosts leave by failing their health check.
+    """
     proxy = {
         "handler": "reverse_proxy",
-        "upstreams": [{"@id": host, "dial": f"127.0.0.1:{port}"} for host, port in ports.items()],
+        "upstreams": [{"dial": f"127.0.0.1:{port}"} for port in ports.values()],
         "load_balancing": {"selection_policy": {"policy": "round_robin"}},
         "health_checks": {
             "active": {"uri": "/healthcheck", "interval": "1s", "timeout": "5s", "passes": 1, "fails": 3}
@@ -368,9 +380,9 @@ probes:
       user: admin
       project: admin
       password_file: {top}/admin-password
-  health-ks1: {{service: keystone, host: ks1, every: 500ms, timeout: 5s, http: "http://127.0.0.1:{ports["ks1"]}/healthcheck"}}
-  health-ks2: {{service: keystone, host: ks2, every: 500ms, timeout: 5s, http: "http://127.0.0.1:{ports["ks2"]}/healthcheck"}}
-  health-ks3: {{service: keystone, host: ks3, every: 500ms, timeout: 5s, http: "http://127.0.0.1:{ports["ks3"]}/healthcheck"}}
+  health-ks1: {{service: keystone, host: ks1, every: 500ms, timeout: 5s, http: "http://127.0.0.1:{ports["ks1"]}/v3"}}
+  health-ks2: {{service: keystone, host: ks2, every: 500ms, timeout: 5s, http: "http://127.0.0.1:{ports["ks2"]}/v3"}}
+  health-ks3: {{service: keystone, host: ks3, every: 500ms, timeout: 5s, http: "http://127.0.0.1:{ports["ks3"]}/v3"}}
 
 settings:
   balancer_admin: http://127.0.0.1:{facts["admin"]}
