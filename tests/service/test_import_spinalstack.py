@@ -7,14 +7,18 @@ that records its call, in a collection of the test's own.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from fast.importers.spinal_made import CONFIG, tiny
+from fast.importers.spinal_made import CONFIG, GOLDEN, fixture, imported, tiny
 from support.command_line import CommandLine
+from underway.importers.native import write_directory
 
 pytestmark = pytest.mark.service
 
@@ -146,3 +150,39 @@ def test_hosts_do_their_tags_one_after_another_and_go_on_where_they_stopped(
     spinal.say("retry", "head.example.net", "--reason", "mended")
     assert spinal.upgrade() == of("head", "Begin with step 5", "Configure step 5")
     assert "s3cret" not in "".join(path.read_text() for path in spinal.top.glob("*.yaml"))
+
+
+class Exported(CommandLine):
+    """The scenario of the fixtures with most tasks, imported and exported."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+        done = imported(fixture(top / "in", "J.1.1", "3nodes"))
+        assert done.native is not None
+        write_directory(top / "out", done.native.files())
+        (top / "password").write_text("a password\n")
+        self.say("--cluster", "out/cluster.yaml", "export", "--to", "J.1.1.0", "tree")
+
+    def ansible(self, program: str, *words: str) -> None:
+        command = [str(Path(sys.executable).parent / program), *words]
+        env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(self.top), "LANG": "C.UTF-8"}
+        env["ANSIBLE_VAULT_PASSWORD_FILE"] = str(self.top / "password")
+        done = subprocess.run(
+            command, cwd=self.top / "tree", env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=600, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+
+
+here = pytest.mark.skipif(not GOLDEN.exists(), reason=f"NOT RUN: no fixtures at {GOLDEN}; set UNDERWAY_FIXTURES")
+
+
+@here
+def test_plain_ansible_takes_what_is_exported(tmp_path: Path) -> None:
+    Exported(tmp_path).ansible("ansible-playbook", "--syntax-check", "site.yml")
+
+
+@here
+@pytest.mark.slow
+def test_the_linter_finds_nothing_in_what_is_exported(tmp_path: Path) -> None:
+    Exported(tmp_path).ansible("ansible-lint", "--offline", "--profile", "production")
