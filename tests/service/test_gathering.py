@@ -32,6 +32,7 @@ def test_what_was_gathered_is_there_again_after_a_failure(tmp_path: Path) -> Non
         ],
     )
     kit.enrol()
+    assert "gathers" in kit.start(gathers=[])["text"], "who does not name them does not know what they are"
     kit.start()
     assert kit.follow()[1]["step"] == "web.upgrade.two"
     gate.touch()

@@ -25,13 +25,15 @@ TOLERANCE = 300.0
 TICKET_FIELDS = {
     "protocol", "cluster", "run", "action", "leg", "token", "host", "target", "plan", "playbook", "digest", "steps",
     "mode", "answers", "timeout", "issued", "expires", "files", "base", "voided", "reboots",
+    "gathers",
 }  # fmt: skip
 
-LATER: Dict[str, Any] = {"base": 0, "voided": 0, "reboots": []}
+LATER: Dict[str, Any] = {"base": 0, "voided": 0, "reboots": [], "gathers": []}
 """Fields that came after the first tickets: one that leaves them out has the digest that it always had.
 
 ``base``: number above which the lines of the host's present machine count; ``voided``: tokens of the action up to
-this one are void. Both are of machines that were replaced. ``reboots``: steps that reboot this host.
+this one are void. Both are of machines that were replaced. ``reboots``: steps that reboot this host;
+``gathers``: steps that only gather, which run again when the leg goes on.
 """
 
 DEFAULTS: Dict[str, Any] = {
@@ -190,9 +192,10 @@ def _check_plan(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFi
     for step in leg["steps"]:
         if step not in plan.get("steps", {}):
             raise Refused(f"plan: step {step!r} of a leg is not in the plan's steps")
-    reboots = [step for step in leg["steps"] if plan["steps"][step].get("reboot")]
-    if ticket["reboots"] != reboots:
-        raise Refused(f"ticket: reboots: expected {reboots} as the plan says, found {ticket['reboots']!r}")
+    for field, word in (("reboots", "reboot"), ("gathers", "gathers")):
+        named = [step for step in leg["steps"] if plan["steps"][step].get(word)]
+        if ticket[field] != named:
+            raise Refused(f"ticket: {field}: expected {named} as the plan says, found {ticket[field]!r}")
 
 
 def _leg(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFile) -> Mapping[str, Any]:

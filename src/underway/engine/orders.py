@@ -64,6 +64,7 @@ class OrderBook:
             base=0 if machine is None else machine.base_for(record.token),
             voided=record.voided,
             reboots=tuple(step for step in leg.steps if self._plan.steps[step].reboot),
+            gathers=tuple(step for step in leg.steps if self._plan.steps[step].gathers),
             timeout=timeout,
             issued=record.claimed,
             expires=record.claimed + TICKET_LIFE,

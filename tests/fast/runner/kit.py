@@ -129,6 +129,7 @@ class Kit:
     def ticket(self, token: int = 1, **changes: Any) -> dict[str, Any]:
         leg = self.plan["passes"]["control/web"]["legs"][0]
         reboots = [step["id"] for step in self.steps if step.get("reboot")]
+        gathers = [step["id"] for step in self.steps if step.get("gathers")]
         return {
             "protocol": 1,
             "cluster": "demo",
@@ -147,6 +148,7 @@ class Kit:
             "issued": time.time(),
             "expires": time.time() + 3600,
             **({"reboots": reboots} if reboots else {}),
+            **({"gathers": gathers} if gathers else {}),
             **changes,
         }
 

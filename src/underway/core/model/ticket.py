@@ -25,6 +25,7 @@ class Ticket(Value, frozen=True, kw_only=True):
     lines, 0 for the first machine of its name. ``voided``: tokens of the action up to this one are void, as the machine
     that it was about has been replaced. ``reboots``: those of the steps that reboot the host; a runner that is too old
     for the field refuses the ticket, where it would take such a step for done before the machine went down.
+    ``gathers``: those that only gather; a runner that is too old would not gather again what later tasks use.
     ``issued``/``expires`` are Unix seconds (a tolerance of five minutes; not a safety device).
     """
 
@@ -46,6 +47,7 @@ class Ticket(Value, frozen=True, kw_only=True):
     base: int = 0
     voided: int = 0
     reboots: tuple[str, ...] = ()
+    gathers: tuple[str, ...] = ()
     timeout: float = 3600.0
     issued: float = 0.0
     expires: float = 0.0
