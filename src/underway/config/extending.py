@@ -1,9 +1,9 @@
 """Services that extend others: the document of one laid over the document of another, each part with its own file.
 
 Rules, in the order of docs/reference/files.md: a part that is given replaces the base's part of that name; ``vars``,
-``probes``, ``bits``, ``phases`` and ``actions`` are mappings of such parts, ``handlers`` a list of them; a phase or an action may
-``change``, ``leave_out`` or put ``first`` or ``last`` single steps instead. Nothing else is merged: a list, a task, the
-value of a variable is whole, as it stands in one file.
+``probes``, ``bits``, ``phases`` and ``actions`` are mappings of such parts, ``handlers`` a list of them; a phase or an
+action may ``change``, ``leave_out`` or put ``first`` or ``last`` single steps instead. Nothing else is merged: a list,
+a task, the value of a variable is whole, as it stands in one file.
 
 Documents are joined before their shape is looked at, so what is wrong in either of them is told of the joined one, at
 its place in its file.

@@ -393,7 +393,7 @@ def parse(data: bytes, path: str, *, pure: bool = False, root: str = "") -> Docu
 
 
 def decoded(data: bytes, path: str) -> str:
-    """The text of a file in UTF-8, without a byte order mark. Raises ``FileProblems`` with the place of what is not text."""
+    """The text of a file in UTF-8, without a byte order mark. Raises ``FileProblems`` at what is no text."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         text = data.decode("utf-8")

@@ -311,6 +311,31 @@ def test_words_that_name_nothing_are_told_with_the_nearest() -> None:
     assert str(caught.value) == "--service nova: it is of the control plane, and --plane says data"
 
 
+def test_a_kernel_comes_once_all_that_it_is_after_runs_the_release_whatever_the_number_of_runs() -> None:
+    boot = PhaseSpec(steps=(step("kernel", "upgrade", "boot", reboot=True, idempotent=False),))
+    kernel = Service(name="kernel", plane="data", after=("keystone", "compute"), phases={"upgrade": boot})
+    roles = {"ctl": (["keystone", "kernel"], ["c1", "c2"]), "cmp": (["compute", "kernel"], ["n1", "n2"])}
+    made = cluster(roles)
+    here = made, catalogue(service("keystone"), service("compute", ["keystone"], plane="data"), kernel), {}
+    diary = Diary()
+    diary.run(diary.plan(here, Part(services=("keystone",))))
+    diary.run(diary.plan(here, Part(services=("compute",), hosts=("n1",))))
+    for part in (Part(hosts=("c1",)), Part(services=("kernel",), hosts=("n1",))):
+        with pytest.raises(Refused, match=r"comes after compute \(cmp\), and n2 is left out but not on 2026.1 yet"):
+            diary.plan(here, part)
+    rest = diary.plan(here)
+    assert rest.passes["data/cmp"].hosts == ("n2",)
+    diary.run(diary.plan(here, Part(services=("compute",))))
+    diary.run(diary.plan(here, Part(hosts=("n2",))))
+    assert {name: record.release for name, record in diary.hosts.items()} == {
+        "c1": OLD,
+        "c2": OLD,
+        "n1": OLD,
+        "n2": NEW,
+    }
+    assert {work.services for work in diary.plan(here).passes.values()} == {("kernel",)}
+
+
 def test_work_of_a_visit_that_is_done_once_keeps_its_hosts_together() -> None:
     phases = {"drain": phase("vip", "drain", "out", once=True), "upgrade": phase("vip", "upgrade", "go")}
     has = catalogue(service("vip", phases=phases))
