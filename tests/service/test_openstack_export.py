@@ -43,4 +43,6 @@ def test_ansible_takes_it(tree: Path) -> None:
 
 @pytest.mark.slow
 def test_the_linter_finds_nothing(tree: Path) -> None:
-    run(tree, "ansible-lint", "--offline", "--profile", "production")
+    # each playbook once: what imports them all would have them looked at twice more
+    playbooks = sorted(str(path.relative_to(tree)) for path in (tree / "passes").glob("*.yml"))
+    run(tree, "ansible-lint", "--offline", "--profile", "production", *playbooks)

@@ -191,7 +191,7 @@ class Losses:
 
 def _together(passes: Sequence[Pass], above: Mapping[str, set[str]]) -> Iterator[list[Pass]]:
     """Largest sets of passes that may be at work at once: of one stage, and none waits for another."""
-    for stage in sorted({(work.stage, work.number or 0) for work in passes if work.upgrades}):
+    for stage in sorted({(work.stage, work.number or 0) for work in passes}):
         inside = [work for work in passes if (work.stage, work.number or 0) == stage]
         if len(inside) > EXACT:
             yield inside  # an upper bound: more than these are never at work at once

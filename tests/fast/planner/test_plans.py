@@ -445,3 +445,26 @@ def test_finalize_that_restarts_is_drained_and_keeps_to_slots_and_gates() -> Non
     assert legs(made, "finalize/compute") == [
         ("", ("nova.drain.drain-at-the-end", "nova.finalize.unpin", "nova.undrain.undrain-at-the-end"))
     ]
+
+
+def agents_of_two_roles(*sizes: int) -> Plan:
+    """An agent on two roles that is upgraded on one after the other, and only restarted on both in ``finalize``."""
+    phases = {"verify": phase("agent", "verify", "ask"), "finalize": phase("agent", "finalize", "restart")}
+    phases["finalize"] = replace(phases["finalize"], restarts=True)
+    near, far = sizes
+    roles = {"compute": (["agent"], many("n", near)), "network": (["agent"], many("g", far))}
+    return plan(cluster(roles), catalogue(service("agent", phases=phases)))
+
+
+def test_what_is_restarted_in_finalize_counts_as_lost_there() -> None:
+    [loss] = agents_of_two_roles(3, 3).losses
+    assert (loss.service, loss.lost, loss.total) == ("agent", 2, 6)
+
+
+def test_no_service_is_restarted_everywhere_at_once() -> None:
+    made = agents_of_two_roles(1, 1)
+    [stage] = [stage for stage in made.stages if stage.kind == "finalize"]
+    first, second = (made.passes[name] for name in stage.passes)
+    assert [edge.before for edge in second.after] == [first.id]
+    assert "all hosts of it could be out at once" in second.after[0].reason
+    assert [(loss.lost, loss.total) for loss in made.losses] == [(1, 2)]
