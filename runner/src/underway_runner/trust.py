@@ -192,10 +192,10 @@ def _check_plan(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFi
     for step in leg["steps"]:
         if step not in plan.get("steps", {}):
             raise Refused(f"plan: step {step!r} of a leg is not in the plan's steps")
-    for field, word in (("reboots", "reboot"), ("gathers", "gathers")):
+    for told, word in (("reboots", "reboot"), ("gathers", "gathers")):
         named = [step for step in leg["steps"] if plan["steps"][step].get(word)]
-        if ticket[field] != named:
-            raise Refused(f"ticket: {field}: expected {named} as the plan says, found {ticket[field]!r}")
+        if ticket[told] != named:
+            raise Refused(f"ticket: {told}: expected {named} as the plan says, found {ticket[told]!r}")
 
 
 def _leg(ticket: Mapping[str, Any], plan: Mapping[str, Any], host: HostFile) -> Mapping[str, Any]:
