@@ -80,7 +80,7 @@ def test_batch_steps_go_host_by_host_and_the_rest_together(plan: Plan) -> None:
 
 
 def test_disabled_roles_are_the_operators(plan: Plan) -> None:
-    assert set(plan.by_hand) == {"compute", "object-storage"}
+    assert set(plan.by_hand) == {"compute"}  # object-storage has no host
     assert not [pass_.id for pass_ in plan.passes.values() if pass_.role in ("compute", "object-storage")]
 
 

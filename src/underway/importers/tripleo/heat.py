@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from underway.config.words import nearest, one_of, path_text, shown
-from underway.importers.tripleo.nodes import Budget, Node, Place, Refusal, bare, show
-from underway.importers.tripleo.parameters import Parameter, Reference, Text, joined, parse_value, typed
+from underway.importers.tripleo import intrinsic
+from underway.importers.tripleo.nodes import Budget, Node, Place, Refusal, bare
+from underway.importers.tripleo.parameters import Parameter, Reference, Text, parse_value, typed
 from underway.importers.tripleo.template import NONE, Library, Template, beside
 from underway.importers.tripleo.yaql import YaqlError, evaluate
 
@@ -100,7 +101,7 @@ class Resolver:
             self.depth -= 1
 
     @contextmanager
-    def _inside(self, what: str, node: Node) -> Iterator[None]:
+    def inside(self, what: str, node: Node) -> Iterator[None]:
         """While ``what`` is being resolved: asking for it again is a circle."""
         if what in self.trail:
             circle = [*self.trail[self.trail.index(what) :], what]
@@ -141,14 +142,14 @@ class Resolver:
             )
             return self.fix(value.value)
         if isinstance(value, Text):
-            return Node(node.place, "".join(self._as_text(Node(node.place, part)) for part in value.parts))
+            return Node(node.place, "".join(self.as_text(Node(node.place, part)) for part in value.parts))
         if isinstance(value, list):
             return Node(node.place, [self.fix(one) for one in value])
         if isinstance(value, dict):
             return Node(node.place, {key: self.fix(one) for key, one in value.items()})
         return node
 
-    def _as_text(self, node: Node) -> str:
+    def as_text(self, node: Node) -> str:
         found = self.fix(node).value
         if isinstance(found, dict | list):
             raise Refusal(node.place, "type", f"expected text, found {shown(found)}")
@@ -156,7 +157,7 @@ class Resolver:
 
     def _get_param(self, node: Node, argument: Node, scope: Scope) -> Node:
         parts = argument.value if isinstance(argument.value, list) else [argument]
-        names = [self._as_text(self.resolve(part, scope)) for part in parts]
+        names = [self.as_text(self.resolve(part, scope)) for part in parts]
         if not names or not names[0]:
             raise Refusal(node.place, "type", "get_param names no parameter", "for example {get_param: NovaWorkers}")
         declared, value = self.parameter(names[0], node, scope)
@@ -174,7 +175,7 @@ class Resolver:
 
     def _get_attr(self, node: Node, argument: Node, scope: Scope) -> Node:
         parts = argument.items("a list of resource and attribute")
-        names = [self._as_text(self.resolve(part, scope)) for part in parts]
+        names = [self.as_text(self.resolve(part, scope)) for part in parts]
         if len(names) < 2:
             raise Refusal(
                 node.place, "type", "get_attr names no attribute", "for example [ApacheServiceBase, role_data]"
@@ -195,7 +196,7 @@ class Resolver:
                 raise Refusal(resource.place, "type", f"resource {shown(names[0])} has no value")
             if names[1] != "value":
                 raise Refusal(node.place, "unknown-attribute", f"OS::Heat::Value has no {shown(names[1])}", "'value'")
-            with self._inside(f"{scope.template.key}#{names[0]}", node):
+            with self.inside(f"{scope.template.key}#{names[0]}", node):
                 return self._pick(self.resolve(given["value"], scope), names[2:], node)
         key = self._type(kind, kind_node, scope)
         if key is None:
@@ -221,7 +222,7 @@ class Resolver:
             and not (len(value.value) == 1 and next(iter(value.value)) in _FUNCTIONS)
         ):
             return Node(node.place, None)  # Heat gives nothing for a part of an output that is not there
-        with self._inside(f"{key}#{'.'.join(names[1:])}", node):
+        with self.inside(f"{key}#{'.'.join(names[1:])}", node):
             return self._pick(self.resolve(value, inner), rest, node)
 
     def _type(self, kind: str, node: Node, scope: Scope) -> str | None:
@@ -243,120 +244,10 @@ class Resolver:
             return Node(node.place, None)
         return found
 
-    # text, lists, mappings
-
-    def _str_replace(self, node: Node, argument: Node, scope: Scope) -> Node:
-        fields = argument.mapping("template and params")
-        if set(fields) != {"template", "params"}:
-            raise Refusal(argument.place, "type", "str_replace has exactly 'template' and 'params'")
-        template = self.resolve(fields["template"], scope)
-        values = self.resolve(fields["params"], scope).mapping("params")
-        parts: list[str | Reference] = list(
-            template.value.parts if isinstance(template.value, Text) else [self._as_text(template)]
-        )
-        # one pass over the text, longest name first: what was put in is not looked at again (Heat's rule)
-        for name in sorted(values, key=lambda key: (-len(key), key)):
-            if not name:
-                raise Refusal(argument.place, "type", "str_replace has an empty name in 'params'")
-        if not values:
-            return Node(node.place, joined(parts))
-        pattern = re.compile("|".join(re.escape(name) for name in sorted(values, key=lambda key: (-len(key), key))))
-        done: list[str | Reference] = []
-        for part in parts:
-            if isinstance(part, Reference):
-                done.append(part)
-                continue
-            last = 0
-            for match in pattern.finditer(part):
-                done += [part[last : match.start()], *self._pieces(values[match[0]])]
-                last = match.end()
-            done.append(part[last:])
-        return Node(node.place, joined(done))
-
-    def _pieces(self, node: Node) -> list[str | Reference]:
-        if isinstance(node.value, Text):
-            return list(node.value.parts)
-        if isinstance(node.value, Reference):
-            if node.value.parameter.kind in ("json", "comma_delimited_list"):
-                node = self.fix(node)
-            else:
-                return [node.value]
-        if isinstance(node.value, dict | list):
-            raise Refusal(node.place, "type", f"expected text, found {show(node)}")
-        return [self._as_text(node)]
-
-    def _list_join(self, node: Node, argument: Node, scope: Scope) -> Node:
-        parts = argument.items("a separator and lists")
-        if len(parts) < 2:
-            raise Refusal(argument.place, "type", "list_join has a separator and at least one list")
-        separator = self._as_text(self.resolve(parts[0], scope))
-        pieces: list[str | Reference] = []
-        for listed in parts[1:]:
-            for one in self._list(self.resolve(listed, scope), "list_join"):
-                if pieces:
-                    pieces.append(separator)
-                pieces += self._pieces(one)
-        return Node(node.place, joined(pieces))
-
-    def _list(self, node: Node, who: str) -> list[Node]:
-        found = self.fix(node) if isinstance(node.value, Reference) else node
-        if found.value is None:
-            return []
-        if not isinstance(found.value, list):
-            raise Refusal(node.place, "type", f"{who} expected a list, found {show(found)}")
-        return found.value
-
-    def _list_concat(self, node: Node, argument: Node, scope: Scope) -> Node:
-        whole: list[Node] = []
-        for one in argument.items("lists"):
-            whole += self._list(self.resolve(one, scope), "list_concat")
-        return Node(node.place, whole)
-
-    def _map_merge(self, node: Node, argument: Node, scope: Scope) -> Node:
-        merged: dict[str, Node] = {}
-        for one in self.resolve(argument, scope).items("mappings"):
-            found = self.fix(one) if isinstance(one.value, Reference) else one
-            if found.value is not None:
-                merged.update(found.mapping("a mapping"))
-        return Node(node.place, merged)
-
-    def _map_replace(self, node: Node, argument: Node, scope: Scope) -> Node:
-        parts = argument.items("a mapping and replacements")
-        if len(parts) != 2:
-            raise Refusal(argument.place, "type", "map_replace has a mapping, and 'keys' or 'values'")
-        source = self._whole_map(parts[0], scope)
-        rules = parts[1].mapping("'keys' or 'values'")
-        keys = self._whole_map(rules["keys"], scope) if "keys" in rules else {}
-        values = self._whole_map(rules["values"], scope) if "values" in rules else {}
-        result: dict[str, Node] = {}
-        for key, one in source.items():
-            renamed = self._as_text(keys[key]) if key in keys else key
-            replaced = values.get(one.value) if isinstance(one.value, str) else None
-            result[renamed] = replaced if replaced is not None else one
-        return Node(node.place, result)
-
-    def _whole_map(self, node: Node, scope: Scope) -> dict[str, Node]:
-        found = self.resolve(node, scope)
-        found = self.fix(found) if isinstance(found.value, Reference) else found
-        return {} if found.value is None else found.mapping("a mapping")
-
-    def _str_split(self, node: Node, argument: Node, scope: Scope) -> Node:
-        parts = argument.items("a separator and a text")
-        if len(parts) not in (2, 3):
-            raise Refusal(argument.place, "type", "str_split has a separator, a text and perhaps an index")
-        separator, text = (self._as_text(self.resolve(part, scope)) for part in parts[:2])
-        if not separator:
-            raise Refusal(argument.place, "type", "str_split has an empty separator")
-        found = [Node(node.place, one) for one in text.split(separator)]
-        if len(parts) == 2:
-            return Node(node.place, found)
-        index = parts[2].value
-        if not isinstance(index, int) or index >= len(found):
-            raise Refusal(parts[2].place, "type", f"the text has {len(found)} parts, and {show(parts[2])} is asked for")
-        return found[index]
+    # files, yaql
 
     def _get_file(self, node: Node, argument: Node, scope: Scope) -> Node:
-        path = self._as_text(self.resolve(argument, scope))
+        path = self.as_text(self.resolve(argument, scope))
         text = self.library.file(beside(scope.template.key, path, argument))
         if text is None:
             message = f"file {shown(path)} does not exist"
@@ -387,56 +278,6 @@ class Resolver:
             return {key: self._plain(one) for key, one in node.value.items()}
         fixed = self.fix(node)
         return fixed.value if fixed is node else self._plain(fixed)
-
-    # conditions
-
-    def _if(self, node: Node, argument: Node, scope: Scope) -> Node:
-        parts = argument.items("condition and values")
-        if len(parts) not in (2, 3):
-            raise Refusal(argument.place, "type", "if has a condition, a value and perhaps another")
-        if self._true(parts[0], scope):
-            return self.resolve(parts[1], scope)
-        return self.resolve(parts[2], scope) if len(parts) == 3 else Node(node.place, None)
-
-    def _true(self, node: Node, scope: Scope) -> bool:
-        """Whether a condition holds: a name, a function, a truth value."""
-        value = node.value
-        if isinstance(value, str):
-            conditions = scope.template.section("conditions")
-            found = conditions.get(value)
-            if found is None:
-                message = f"{scope.template.key} has no condition {shown(value)}"
-                raise Refusal(node.place, "unknown-condition", message, one_of(value, sorted(conditions), "conditions"))
-            with self._inside(f"{scope.template.key}?{value}", node):
-                return self._true(found, scope)
-        if isinstance(value, dict) and len(value) == 1:
-            (name,) = value
-            if name in ("and", "or"):
-                results = [self._true(one, scope) for one in value[name].items("conditions")]
-                return all(results) if name == "and" else any(results)
-            if name == "not":
-                return not self._true(value[name], scope)
-            if name in ("equals", "contains"):
-                pair = [bare(self.fix(self.resolve(one, scope))) for one in value[name].items("two values")]
-                if len(pair) != 2 or (name == "contains" and not isinstance(pair[1], list | dict | str)):
-                    raise Refusal(node.place, "type", f"{name} compares two values")
-                return _loose(pair[0]) == _loose(pair[1]) if name == "equals" else pair[0] in pair[1]
-            found = self.fix(self.resolve(node, scope))
-            if isinstance(found.value, bool):
-                return found.value
-            if isinstance(found.value, str) and found.value.lower() in ("true", "false"):
-                return found.value.lower() == "true"
-            raise Refusal(node.place, "type", f"expected a condition, found {show(found)}")
-        if isinstance(value, bool):
-            return value
-        raise Refusal(node.place, "type", f"expected a condition, found {show(node)}")
-
-
-def _loose(value: Any) -> Any:
-    """Heat compares a parameter of type string with a number of the template as equal texts."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return value
 
 
 def _descend(node: Node | None, names: list[str]) -> tuple[Node | None, list[str]]:
@@ -476,15 +317,6 @@ _FUNCTIONS: dict[str, Callable[[Resolver, Node, Node, Scope], Node]] = {
     "get_param": Resolver._get_param,
     "get_attr": Resolver._get_attr,
     "get_file": Resolver._get_file,
-    "str_replace": Resolver._str_replace,
-    "str_replace_strict": Resolver._str_replace,
-    "str_replace_vstrict": Resolver._str_replace,
-    "str_split": Resolver._str_split,
-    "list_join": Resolver._list_join,
-    "list_concat": Resolver._list_concat,
-    "list_concat_unique": Resolver._list_concat,
-    "map_merge": Resolver._map_merge,
-    "map_replace": Resolver._map_replace,
-    "if": Resolver._if,
     "yaql": Resolver._yaql,
+    **intrinsic.FUNCTIONS,
 }
