@@ -90,6 +90,9 @@ def run(request: Request) -> Imported:
         for placed in collection.placed:
             placed.services = [one for one in placed.services if one.template.key not in refused]
         imported.converted = convert(collection, environment, source, target, request.forward)
+        if refused:
+            told_of = [f"  {problem}" for problem in refused.values()]
+            imported.converted.native.head += "\n".join(["\n\nLeft out, as --partial asked for:", *told_of])
         imported.files = imported.converted.native.files()
     imported.report = {**whole_report(collection), "release": {"from": source, "to": target}}
     imported.report["warnings"] = [told(problem) for problem in imported.warnings]
@@ -128,15 +131,19 @@ def _releases(request: Request, collection: Collection) -> tuple[str, str]:
     )
     if not target:
         raise UsageError("the templates do not say for which release they are: give it with --to, such as --to ocata")
+    for option, text in (
+        ("--from", request.source),
+        ("--to", request.target),
+        *(("--fast-forward", one) for one in request.forward),
+    ):
+        wrong = names.version(text) if text else None
+        if wrong is not None:
+            raise UsageError(f"{option}: {wrong.message} ({wrong.hint})")
     first = request.forward[0] if request.forward else target
     place = SERIES.index(first) if first in SERIES else 0
     source = request.source or (SERIES[place - 1] if place else "")
     if not source:
         raise UsageError(f"which release comes before {target} is not known: give it with --from")
-    for option, text in (("--from", source), ("--to", target)):
-        wrong = names.version(text)
-        if wrong is not None:
-            raise UsageError(f"{option}: {wrong.message} ({wrong.hint})")
     if source == target:
         raise UsageError(f"--from and --to are both {shown(source)}")
     return source, target
