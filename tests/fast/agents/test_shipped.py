@@ -52,8 +52,8 @@ class Socket:
                 with self._listener.accept()[0] as line:
                     self.doors.append(
                         subprocess.Popen(
-                            self._words, stdin=line.fileno(), stdout=line.fileno(), stderr=subprocess.DEVNULL, cwd=self._cwd,
-                            env=self._env,
+                            self._words, stdin=line.fileno(), stdout=line.fileno(), stderr=subprocess.DEVNULL,
+                            cwd=self._cwd, env=self._env,
                         )
                     )  # fmt: skip
 
