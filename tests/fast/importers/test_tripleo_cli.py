@@ -59,6 +59,13 @@ def test_partial_leaves_out_and_says_so(tmp_path: Path) -> None:
     assert "b.yaml" in (tmp_path / "out/cluster.yaml").read_text()
 
 
+def test_roles_with_nothing_to_do_are_named(tmp_path: Path) -> None:
+    roles = "- {name: Controller, CountDefault: 1, ServicesDefault: [OS::TripleO::Services::Web]}\n- {name: Idle}\n"
+    done = typed(tree(tmp_path, {"services/web.yaml": service(STOP), "roles_data.yaml": roles}))
+    assert "roles with nothing to do, left out: Idle" in done.stdout
+    assert "left out: Idle" in (tmp_path / "out/cluster.yaml").read_text()
+
+
 def test_strict_refuses_warnings(tmp_path: Path) -> None:
     done = typed(tree(tmp_path, {"services/web.yaml": service(STOP.replace("step1", "step9"))}), "--strict")
     assert isinstance(done.exception, FileProblems)

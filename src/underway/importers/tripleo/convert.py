@@ -41,6 +41,8 @@ class Converted:
     refused: dict[str, Problem] = field(default_factory=dict)
     asked: dict[str, list[str]] = field(default_factory=dict)
     needed: dict[str, list[str]] = field(default_factory=dict)
+    idle: list[str] = field(default_factory=list)
+    """Roles with nothing to do: they and their hosts are not in the files."""
     modules: set[str] = field(default_factory=set)
     """Modules that hosts must have beside ansible-core."""
     settings: Settings = field(default_factory=Settings)
@@ -195,6 +197,7 @@ def _cluster(
         if role.disabled:
             body["operator_driven"] = True
         if not body["services"]:
+            converted.idle.append(role.name)
             continue
         roles[name] = body
         notes["roles", name] = f"{role.name}, {role.place}" + (
@@ -295,6 +298,8 @@ def _head(converted: Converted) -> str:
         lines.append("")
         lines.append("Variables that TripleO's own inventory gives, and this file must (preflight asks):")
         lines += [f"  {name}" for name in needed]
+    if converted.idle:
+        lines += ["", f"Roles that have nothing to do, and are left out: {', '.join(converted.idle)}"]
     if converted.modules:
         lines.append("")
         lines.append("Modules beside ansible-core that hosts must have (collections, or TripleO's own):")

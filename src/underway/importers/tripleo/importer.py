@@ -102,6 +102,7 @@ def run(request: Request) -> Imported:
         imported.report["settings"] = settings.values
         imported.report["to_be_set"] = settings.missing
         imported.report["outside_variables"] = imported.converted.needed
+        imported.report["idle_roles"] = imported.converted.idle
         imported.report["outside_modules"] = sorted(imported.converted.modules)
     return imported
 

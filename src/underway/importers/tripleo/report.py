@@ -116,6 +116,7 @@ def summary(report: dict[str, Any]) -> list[str]:
     for title, key in (
         ("set before it runs", "to_be_set"),
         ("modules that hosts must have", "outside_modules"),
+        ("roles with nothing to do, left out", "idle_roles"),
         ("left out", "left_out"),
     ):
         if report.get(key):
