@@ -62,5 +62,7 @@ def spinalstack(
         for line in summary(done.report):
             echo(line)
     counts = f"{len(done.native.services)} services, {len(done.native.cluster['hosts'])} hosts"
-    plan = f"underway --cluster {output / 'cluster.yaml'} plan --to {done.release}"
-    echo(f"wrote {output}: {counts}; next: {plan}", error=as_json)
+    following = f"underway --cluster {output / 'cluster.yaml'} plan --to {done.release}"
+    if not done.native.cluster["hosts"]:
+        following = "import with --env, or write hosts and releases yourself"
+    echo(f"wrote {output}: {counts}; next: {following}", error=as_json)

@@ -323,3 +323,16 @@ def test_nothing_is_written_and_the_exit_code_says_so(tmp_path: Path) -> None:
     assert "is there already and not empty" in str(done.exception)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
     assert set(SNIPPETS) == {path.stem for path in files.snippets.iterdir()}  # and the input is as it was
+
+
+def test_without_an_environment_it_says_what_is_missing(tmp_path: Path) -> None:
+    files = tiny(tmp_path / "in", env=None)
+    words = [
+        "import", "spinalstack", "--infra", str(files.infra), "--upgrade-map", str(files.upgrade_map),
+        "--snippets", str(files.snippets), "--vars", str(files.variables[0]), "-o", str(tmp_path / "out"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1].endswith(
+        "0 hosts; next: import with --env, or write hosts and releases yourself"
+    )
