@@ -264,3 +264,37 @@ def test_of_a_base_that_cannot_be_read_only_that_is_told(bases: Workspace) -> No
     bases.write("services/unit.yaml", "service: [\n")
     bases.write("services/image-api.yaml", API)
     assert [one.partition(":")[0] for one in bases.errors()] == ["services/unit.yaml"]
+
+
+ODD = (
+    "3", "null", "[]", "{}", "[3]", "[{}]", "[{step: 3}]", "{steps: 3}", "{steps: {a: b}}", "{change: 3}",
+    "{change: [3]}", "{change: [{step: [x]}]}", "{change: {a: b}}", "{leave_out: [3]}", "{leave_out: {a: b}}",
+    "{first: 3}", "{first: [3]}", "{last: {}}", "{once: 3}", "{steps: [], last: []}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_shapes_on_either_side_end_in_messages(bases: Workspace, odd: str) -> None:
+    bases.write("services/image-api.yaml", f"{API}phases: {{upgrade: {odd}}}\n")
+    assert all(one.startswith("services/image-api.yaml:") for one in bases.errors())
+    bases.write(
+        "services/image-api.yaml", f"{API}phases: {{upgrade: {{change: [{{step: y}}], last: [{{step: x}}]}}}}\n"
+    )
+    bases.write("services/unit.yaml", f"service: unit\nabstract: true\nphases: {{upgrade: {odd}}}\nhandlers: {odd}\n")
+    assert bases.errors()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: {}", "2:10: extends: expected a list, found a mapping"),
+        ("extends: 3", "2:10: extends: expected a list, found 3"),
+        ("extends: [[a]]", "2:11: extends[0]: expected text, found a list"),
+        ("extends: ../x", "2:10: extends: unknown service '../x'"),
+        ("abstract: yes", "2:11: abstract: expected true or false, found 'yes' (write true)"),
+    ],
+)
+def test_what_is_no_name_is_refused(bases: Workspace, text: str, said: str) -> None:
+    bases.write("services/image-api.yaml", f"service: image-api\n{text}\n")
+    [found] = bases.errors()
+    assert found.startswith(f"services/image-api.yaml:{said}")
