@@ -316,7 +316,8 @@ def test_a_kernel_comes_once_all_that_it_is_after_runs_the_release_whatever_the_
     kernel = Service(name="kernel", plane="data", after=("keystone", "compute"), phases={"upgrade": boot})
     roles = {"ctl": (["keystone", "kernel"], ["c1", "c2"]), "cmp": (["compute", "kernel"], ["n1", "n2"])}
     made = cluster(roles)
-    here = made, catalogue(service("keystone"), service("compute", ["keystone"], plane="data"), kernel), {}
+    has = catalogue(service("keystone"), service("compute", ["keystone"], plane="data"), kernel)
+    here: World = (made, has, {})
     diary = Diary()
     diary.run(diary.plan(here, Part(services=("keystone",))))
     diary.run(diary.plan(here, Part(services=("compute",), hosts=("n1",))))
