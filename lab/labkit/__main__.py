@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -128,7 +129,10 @@ def thaw(host: str) -> None:
 @click.option("--constraints", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def lock(release: str, constraints: Path | None) -> None:
     """Write the lock file of RELEASE under upstream's constraints; of tempest, runner or agent without any."""
-    alone = {testers.NAME: testers.write_lock, **{name: partial(wheels.write_lock, name) for name in wheels.ASKED}}
+    alone: dict[str, Callable[[], Path]] = {
+        testers.NAME: testers.write_lock,
+        **{name: partial(wheels.write_lock, name) for name in wheels.ASKED},
+    }
     if release in alone:
         say(f"wrote {alone[release]()}")
     elif constraints is None:
