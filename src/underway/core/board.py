@@ -335,10 +335,15 @@ class Board:
             visit.rolling and record.state != "pending" for visit, record in facts.opened
         )
         if host in self._sick and not at_hand:
-            for visit in self.layout.rolling:
-                if host in visit.members and not visit.midway:
-                    known = self.actions.get(visit.prefix + host)
-                    if known is not None and known.state == "done":
+            done = [
+                visit for visit in self.layout.rolling
+                if host in visit.members
+                and (known := self.actions.get(visit.prefix + host)) is not None
+                and known.state == "done"
+            ]  # fmt: skip
+            if done and not done[-1].midway:  # after one that others follow it is ill on purpose
+                for visit in done:
+                    if not visit.midway:
                         self.unproven.setdefault(visit, {})[host] = None
                         self._unproven_of.setdefault(host, []).append(visit)
 

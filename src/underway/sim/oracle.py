@@ -368,12 +368,18 @@ class Oracle:
                 and state == "done"
                 and sick
                 and self._plan.passes[other].rolling
-                and not self._plan.passes[other].midway
+                and not self._stopped(member, before)
                 and member not in self.gone
                 and not _at_hand(member, self._plan, before)
             ):
                 self._bad(f"P2: {action} was claimed while {member}, which it comes after, was unhealthy")
                 return
+
+    def _stopped(self, host: str, before: dict[str, dict[str, Any]]) -> bool:
+        """Whether the last that was done to a host leaves it to others of its lockstep: it may be ill on purpose."""
+        passes = [name for stage in self._plan.stages for name in stage.passes if self._plan.passes[name].rolling]
+        done = [name for name in passes if before.get(action_id(name, host), {}).get("state") == "done"]
+        return bool(done) and self._plan.passes[done[-1]].midway
 
     def _judge_lockstep(self, action: str, number: int) -> None:
         """B4: nobody begins a number before all hosts have finished all numbers below it, whatever stages say."""
