@@ -368,6 +368,7 @@ class Oracle:
                 and state == "done"
                 and sick
                 and self._plan.passes[other].rolling
+                and not self._plan.passes[other].midway
                 and not self._stopped(member, before)
                 and member not in self.gone
                 and not _at_hand(member, self._plan, before)
