@@ -56,15 +56,16 @@ def underway(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([UNDERWAY, *words], cwd=directory, capture_output=True, text=True, timeout=300, check=False)
 
 
-def prepare_of(service: str) -> list[dict[str, Any]]:
-    """The steps of a shipped service's ``prepare``, as ourselves: other users and sudo are not what is looked at."""
-    phase = yaml.safe_load((shipped.HOME / "openstack" / f"{service}.yaml").read_text())["phases"]["prepare"]
+def preparing(service: str) -> dict[str, Any]:
+    """A shipped service with its ``prepare`` alone, as ourselves: other users and sudo are not what is looked at."""
+    whole = shipped.services("openstack")[service]
+    phase = whole["phases"]["prepare"]
     steps: list[dict[str, Any]] = phase["steps"] if isinstance(phase, dict) else phase
     for step in steps:
         for task in step["tasks"]:
             task.pop("become", None)
             task.pop("become_user", None)
-    return steps
+    return {"service": service, "vars": whole["vars"], "phases": {"prepare": steps}}
 
 
 def tool(path: Path, said: str, stream: int, code: int) -> None:
@@ -78,7 +79,7 @@ def test_deprecated_options_and_warnings_reach_the_operator(tmp_path: Path, serv
     new = tmp_path / "2026.1"
     tool(new / "bin/oslo-config-validator", SAID_BY_VALIDATOR, 2, 1)
     tool(new / f"bin/{service}-status", SAID_BY_STATUS, 1, 1)
-    document = {"service": service, "phases": {"prepare": prepare_of(service)}}
+    document = preparing(service)
     document["gate"] = {"name": "Nothing runs", "ansible.builtin.command": "true", "changed_when": False}
     (tmp_path / "services").mkdir()
     (tmp_path / "services/it.yaml").write_text(yaml.safe_dump(document))
@@ -118,7 +119,8 @@ def test_a_service_that_says_no_stops_the_run_before_anything_is_changed(tmp_pat
     expand = {"once": True, "steps": [{"step": "expand", "idempotent": True, "tasks": [
         {"name": "Expand", "ansible.builtin.file": {"path": str(tmp_path / "expanded"), "state": "touch"}},
     ]}]}  # fmt: skip
-    document = {"service": "keystone", "phases": {"prepare": prepare_of("keystone"), "expand": expand}}
+    document = preparing("keystone")
+    document["phases"]["expand"] = expand
     (tmp_path / "services").mkdir()
     (tmp_path / "services/it.yaml").write_text(yaml.safe_dump(document))
     (tmp_path / "releases").mkdir()

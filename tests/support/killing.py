@@ -204,7 +204,8 @@ class Killing:
                     audit = head
                     self._at_entry()
                 if time.monotonic() > prober_due and self._kill_prober():
-                    prober_due = time.monotonic() + self.chance.uniform(2.0, 8.0) / max(self.share, 0.05)
+                    # by the clock, not by transitions: a quick run must lose a few of them as well
+                    prober_due = time.monotonic() + self.chance.uniform(2.0, 8.0) / max(self.share, 0.5)
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"the run is not done after {PATIENCE:.0f} s: {self.counts}")
                 time.sleep(0.01)
