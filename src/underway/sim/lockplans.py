@@ -8,10 +8,8 @@ from underway.core.model.base import replace
 from underway.core.model.cluster import Cluster, Host, Role
 from underway.core.model.plan import Plan
 from underway.core.model.policy import Limit
-from underway.core.model.service import Catalogue, Phase, PhaseSpec, Release, Service, Step
-from underway.core.planner import build_plan
-from underway.errors import OrderImpossible, Refused
-from underway.sim.plans import TASK, random_policy, random_probes, random_step
+from underway.core.model.service import Phase, PhaseSpec, Service, Step
+from underway.sim.plans import TASK, plan_of, random_policy, random_step
 
 NUMBERS = (0, 1, 2, 10, 11, 25)
 
@@ -56,13 +54,7 @@ def _planned(chance: random.Random) -> Plan | None:
     cluster = Cluster(
         name="sim", release="1", roles=roles, hosts=hosts, strategy="lockstep", policy=random_policy(chance, names)
     )
-    catalogue = Catalogue(services=services, releases={"2": Release(name="2", supports=("1",))})
-    try:
-        plan = build_plan(cluster, catalogue, "2", digests={})
-    except (Refused, OrderImpossible):
-        return None
-    passes = {name: replace(work, p50=20, p90=40) for name, work in plan.passes.items()}
-    return random_probes(chance, replace(plan, passes=passes))
+    return plan_of(chance, cluster, services)
 
 
 def _steps(chance: random.Random, service: str, phase: Phase) -> tuple[Step, ...]:

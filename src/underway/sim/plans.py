@@ -134,6 +134,11 @@ def planned(chance: random.Random) -> Plan | None:
     cluster = Cluster(
         name="sim", release="1", roles=roles, hosts=hosts, groups=groups, policy=random_policy(chance, names)
     )
+    return plan_of(chance, cluster, services)
+
+
+def plan_of(chance: random.Random, cluster: Cluster, services: dict[str, Service]) -> Plan | None:
+    """The cluster's plan to release 2, with probes and the durations of the simulator; None where it is refused."""
     catalogue = Catalogue(services=services, releases={"2": Release(name="2", supports=("1",))})
     try:
         plan = build_plan(cluster, catalogue, "2", digests={})

@@ -21,7 +21,7 @@ from underway.errors import Problem
 from underway.importers.native import write_directory
 from underway.importers.spinalstack.importing import import_files
 
-here = pytest.mark.skipif(not GOLDEN.exists(), reason=f"no {GOLDEN}")
+here = pytest.mark.skipif(not GOLDEN.exists(), reason=f"NOT RUN: no fixtures at {GOLDEN}")
 WANTED: dict[str, Any] = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
 CASES = [(revision, scenario) for revision, scenarios in WANTED.items() for scenario in scenarios]
 

@@ -211,7 +211,7 @@ def test_templates_of_one_name_get_names_with_their_directories(tmp_path: Path) 
     assert {"services/services-web.yaml", "services/pacemaker-web.yaml"} <= set(done.files)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="NOT RUN: root reads everything (run this as another user)")
 def test_unreadable_directory(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     assert "cannot be read: Permission denied" in said(tree(tmp_path, {"services/web.yaml": service(STOP)}))

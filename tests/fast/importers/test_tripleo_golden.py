@@ -9,7 +9,7 @@ import pytest
 from fast.importers.tripleo_made import FIXTURES, GOLDEN, OCATA, collected
 from underway.importers.tripleo.report import roles_report, whole_report
 
-here = pytest.mark.skipif(not GOLDEN.exists(), reason=f"no {GOLDEN}")
+here = pytest.mark.skipif(not GOLDEN.exists(), reason=f"NOT RUN: no fixtures at {GOLDEN}")
 
 
 def test_fixtures_are_here() -> None:

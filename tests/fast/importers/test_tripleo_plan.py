@@ -16,7 +16,7 @@ from underway.core.planner import build_plan
 from underway.importers.native import write_directory
 from underway.importers.tripleo.importer import Imported, Request, run
 
-pytestmark = pytest.mark.skipif(not GOLDEN.exists(), reason=f"no {GOLDEN}; see test_fixtures_are_here")
+pytestmark = pytest.mark.skipif(not GOLDEN.exists(), reason=f"NOT RUN: no fixtures at {GOLDEN}")
 
 HOSTS = "parameter_defaults: {ControllerCount: 3, BlockStorageCount: 2, CephStorageCount: 3, ComputeCount: 2}\n"
 SELECTED = "selected_per_step_tags_common_or_stepN"
