@@ -23,7 +23,7 @@ from underway.core.model.cluster import Probe
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
-POINTS = {"hosts": 250, "coordinator-calls": 80, "runner-calls": 130}
+POINTS = {"hosts": 170, "coordinator-calls": 80, "runner-calls": 130}
 SEED = os.environ.get("UNDERWAY_SEED", "20261121")
 
 

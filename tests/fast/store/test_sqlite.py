@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,7 +111,7 @@ def test_what_others_may_read_is_refused(what: str, path: Path) -> None:
 def test_what_is_not_a_file_is_refused(path: Path, tmp_path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Refused, match="cannot be opened"):
+    with pytest.raises(Refused, match="expected a regular file"):
         lean(path)
     path.unlink()
     path.mkdir()
@@ -256,13 +258,58 @@ def test_a_writer_that_does_not_let_go_is_waited_for_and_then_named(path: Path) 
     store.commit({}, {"a": b"1"})
     rival = apsw.Connection(str(path))
     rival.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreUnavailable, match=r"another process has been writing for 0\.1 s"):
+    with pytest.raises(StoreUnavailable, match=r"other processes have been writing for 0\.1 s"):
         store.commit({}, {"a": b"2"})
     assert store.get("a") is not None  # reads go on
     assert len(store.list("").items) == 1
     rival.execute("ROLLBACK")
     rival.close()
     store.commit({}, {"a": b"2"})
+    store.close()
+
+
+def test_beside_one_that_writes_all_the_time_there_is_a_turn_for_another(path: Path) -> None:
+    store = SqliteStore(path, min_free=0, ballast=0, busy=2.0)
+    store.commit({}, {"a": b"1"})
+    rival = apsw.Connection(str(path))
+    rival.set_busy_timeout(5000)
+    begun, ended = threading.Event(), threading.Event()
+
+    def write_on() -> None:
+        while not ended.is_set():
+            rival.execute("BEGIN IMMEDIATE")
+            begun.set()
+            time.sleep(0.3)  # a slow disk
+            rival.execute("COMMIT")
+            time.sleep(0.004)
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    try:
+        for number in range(3):
+            begun.clear()
+            assert begun.wait(10)
+            store.commit({}, {"a": b"%d" % number})
+    finally:
+        ended.set()
+        writer.join()
+    rival.close()
+    store.close()
+
+
+def test_another_store_on_the_file_in_this_process_takes_no_locks_away(path: Path) -> None:
+    store = lean(path)
+    store.commit({}, {"a": b"1"})
+    inode = f":{path.stat().st_ino} "
+
+    def ours() -> list[str]:
+        held = Path("/proc/locks").read_text().splitlines()
+        return [line.split(":", 1)[1] for line in held if inode in line and f" {os.getpid()} " in line]
+
+    before = ours()
+    assert before
+    lean(path).close()
+    assert ours() == before
     store.close()
 
 
