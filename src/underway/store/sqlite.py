@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import secrets
 import threading
 import time
@@ -252,7 +251,7 @@ class SqliteStore:
             self._busy_since = now
         if now - self._busy_since > self._busy:
             return False
-        time.sleep(random.uniform(0.001, 0.008))
+        time.sleep(0.004)
         return True
 
     def _set_up(self, check: bool) -> None:
