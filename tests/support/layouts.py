@@ -95,17 +95,17 @@ def _wrapped(head: str, text: str) -> list[str]:
     return textwrap.wrap(head + text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def made(name: str, directory: Path) -> tuple[str, Simulation, Inputs]:
+def made(name: str, directory: Path) -> tuple[str, Plan, Simulation, Inputs]:
     """The page of a layout, with what it was made from."""
     found = inputs(name, directory)
     plan = planned(found)
     simulated = simulate(plan, Scenario())
-    return page(plan, simulated), simulated, found
+    return page(plan, simulated), plan, simulated, found
 
 
 if __name__ == "__main__":
     for one in sys.argv[1:] or NAMES:
         with tempfile.TemporaryDirectory() as scratch:
-            text, _, warned = made(one, Path(scratch))
+            text, _, _, warned = made(one, Path(scratch))
             (HOME / f"{one}.txt").write_text(text)
             sys.stdout.writelines(f"{one}: {problem}\n" for problem in warned.problems)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from underway.config.scenario import Scenario
-from underway.core.model.plan import Plan, action_id
+from underway.core.model.plan import Pass, Plan, action_id
 from underway.core.model.state import TROUBLED
 from underway.core.words import clean, duration, fold, plural
 from underway.engine.coordinator import Tick
@@ -86,19 +86,15 @@ class _Watch:
         self.ended: dict[str, float] = {}
         self.order: list[tuple[float, str]] = []
         self._stage_of = {name: stage.name for stage in plan.stages for name in stage.passes}
-        self._down: set[str] = set()
-        self._served: dict[str, set[str]] = {}
+        self._down: dict[str, tuple[str, ...]] = {}
+        served: dict[str, set[str]] = {}
         for work in plan.passes.values():
             if work.rolling:
-                for name in (f"role {work.role}", *(f"service {service}" for service in work.services)):
-                    self._served.setdefault(name, set()).update(work.hosts)
-        self.sizes = {name: len(hosts) for name, hosts in self._served.items()}
-        self.worst = dict.fromkeys(self._served, 0)
-        self._of_host: dict[str, list[str]] = {}
-        for name, hosts in self._served.items():
-            for host in hosts:
-                self._of_host.setdefault(host, []).append(name)
-        self._now_down = dict.fromkeys(self._served, 0)
+                for name in _touched(work):
+                    served.setdefault(name, set()).update(work.hosts)
+        self.sizes = {name: len(hosts) for name, hosts in served.items()}
+        self.worst = dict.fromkeys(served, 0)
+        self._now_down = dict.fromkeys(served, 0)
 
     def saw(self, tick: Tick) -> None:
         self.looks += 1
@@ -110,19 +106,25 @@ class _Watch:
                 self.began.setdefault(self._stage_of[work.id], event.at - self.start)
                 self.order.append((round(event.at - self.start, 3), event.action))
                 if work.rolling:
-                    self._change(event.host, True)
+                    self._change(event.host, _touched(work))
             if event.kind in ("done", "skipped"):
                 self.ended[self._stage_of[work.id]] = event.at - self.start
                 if work.rolling:
-                    self._change(event.host, False)
+                    self._change(event.host, ())
 
-    def _change(self, host: str, down: bool) -> None:
-        if (host in self._down) == down:
-            return
-        (self._down.add if down else self._down.discard)(host)
-        for name in self._of_host.get(host, ()):
-            self._now_down[name] += 1 if down else -1
+    def _change(self, host: str, down: tuple[str, ...]) -> None:
+        """What of a host is down from now on: as the plan counts it, what the pass at work touches."""
+        before = self._down.get(host, ())
+        self._down[host] = down
+        for name in before:
+            self._now_down[name] -= 1
+        for name in down:
+            self._now_down[name] += 1
             self.worst[name] = max(self.worst[name], self._now_down[name])
+
+
+def _touched(work: Pass) -> tuple[str, ...]:
+    return f"role {work.role}", *(f"service {service}" for service in work.services)
 
 
 def simulate(plan: Plan, scenario: Scenario, seed: int = 1, parts: Parts | None = None) -> Simulation:
