@@ -75,7 +75,8 @@ def worst(simulated: Simulation) -> dict[str, int]:
 def _pass(plan: Plan, work: Pass) -> Iterator[str]:
     hosts = work.hosts[0] if len(work.hosts) == 1 else f"{len(work.hosts)} hosts"
     limit = f", {plan.roles[work.role].limit} at a time" if work.rolling else ""
-    yield f"  {work.id.partition('/')[2]}: {hosts}{limit}"
+    canaries = f", {', '.join(work.hosts[: work.canaries])} first" if work.canaries else ""
+    yield f"  {work.id.partition('/')[2]}: {hosts}{limit}{canaries}"
     if work.why and not work.once:
         yield from _wrapped("    why: ", work.why)
     for edge in work.after:
@@ -106,6 +107,6 @@ def made(name: str, directory: Path) -> tuple[str, Plan, Simulation, Inputs]:
 if __name__ == "__main__":
     for one in sys.argv[1:] or NAMES:
         with tempfile.TemporaryDirectory() as scratch:
-            text, _, _, warned = made(one, Path(scratch))
+            text, _plan, _simulation, warned = made(one, Path(scratch))
             (HOME / f"{one}.txt").write_text(text)
             sys.stdout.writelines(f"{one}: {problem}\n" for problem in warned.problems)
