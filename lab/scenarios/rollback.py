@@ -1,7 +1,7 @@
 """The operator brings everything back, before the point of no return.
 
-All controllers and one compute run the new release when the operator stops and decides to go back. Nothing may fail on
-the way there, nor on the way back.
+All controllers and all computes run the new release when the operator stops, at the last moment before it is final, and
+decides to go back. Nothing may fail on the way there, nor on the way back.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ STOPPED = (1, 4)
 
 
 def story(scene: Scene) -> None:
-    """Stop in the stage of the computes; go back."""
+    """Stop when the last compute is at work; go back."""
     upgrade = scene.upgrade()
-    upgrade.await_line(" started ", "data/compute/n1:")
-    scene.told("While the first compute is at work, the operator presses Ctrl-C: it finishes, and no other one starts.")
+    last = scene.stage.lab.of("compute")[-1].name
+    upgrade.await_line(" started ", f"data/compute/{last}:")
+    scene.told("While the last compute is at work, the operator presses Ctrl-C: it finishes, and nothing else starts.")
     upgrade.interrupt()
     code = upgrade.end()
     scene.expect(code in STOPPED, f"the upgrade stopped (exit code {code})")

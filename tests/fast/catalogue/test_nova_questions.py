@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -239,3 +240,31 @@ def test_only_a_host_that_is_not_in_the_cluster_file_and_says_nothing_may_be_del
 
 def test_a_service_that_never_started_is_told(tmp_path: Path) -> None:
     assert proof(tmp_path, *WHOLE[:4]) == ["nova-compute on n3 has no record, it never started: start it"]
+
+
+@pytest.mark.parametrize(("recorded", "left"), [(75, 72), (72, 72), (68, 68)])
+def test_a_service_that_goes_back_makes_its_own_record_as_old_as_it_is(
+    tmp_path: Path, recorded: int, left: int
+) -> None:
+    """Else Nova refuses it: "older than the minimum version of the rest of the deployment"."""
+    here, there = socket.gethostname(), "another"
+    records = [
+        {"id": number, "host": host, "binary": binary, "version": recorded}
+        for number, (host, binary) in enumerate(
+            [(there, "nova-conductor"), (here, "nova-scheduler"), (here, "nova-conductor")]
+        )
+    ]
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps(records))
+    done = asked(tmp_path, "nova_return", None, "older", "nova-conductor", NOVA_RECORDS=str(path))
+    assert done.returncode == 0, done.stderr
+    assert f"nova-conductor on {here}: " in done.stdout
+    records[2]["version"] = left
+    assert json.loads(path.read_text()) == records
+
+
+def test_a_service_without_a_record_goes_back_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "records.json"
+    path.write_text("[]")
+    done = asked(tmp_path, "nova_return", None, "older", "nova-osapi_compute", NOVA_RECORDS=str(path))
+    assert (done.returncode, done.stdout.endswith("no record is newer than 72\n")) == (0, True)

@@ -302,7 +302,7 @@ def scripts() -> dict[str, str]:
 
 
 def test_scripts_are_programs_and_no_templates() -> None:
-    asked = {"nova_ask", "nova_fleet", "nova_member", "nova_proof", "nova_compute_door"}
+    asked = {"nova_ask", "nova_fleet", "nova_member", "nova_proof", "nova_compute_door", "nova_return"}
     assert set(scripts()) == {*asked, "nova_portions"}
     for text in scripts().values():
         ast.parse(text)

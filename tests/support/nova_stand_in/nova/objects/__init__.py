@@ -31,3 +31,15 @@ class ServiceList:
             )
             for one in json.loads(Path(os.environ["NOVA_RECORDS"]).read_text())
         ]
+
+
+class Service:
+    """One of the records."""
+
+    @staticmethod
+    def get_by_host_and_binary(context: str, host: str, binary: str) -> SimpleNamespace | None:
+        """That of a host's service, if there is one."""
+        for one in json.loads(Path(os.environ["NOVA_RECORDS"]).read_text()):
+            if (one["host"], one["binary"]) == (host, binary):
+                return SimpleNamespace(**one)
+        return None
