@@ -23,6 +23,7 @@ from underway.core.notices import notices
 from underway.core.outlook import Extras
 from underway.core.rows import NoticeRow
 from underway.core.rules import decide
+from underway.core.standing import by_hand
 from underway.engine.coordinator import beat_name
 from underway.engine.mirror import Mirror, read_lines
 from underway.engine.strays import check_actions
@@ -62,6 +63,7 @@ def look(session: Session) -> Seen:
         policy=policy,
         notices=_notices(plan, run, snapshot, lines),
         registered=registered(session, plan, snapshot),
+        by_hand=by_hand(session.repository.hosts(), plan),
     )
     return Seen(plan, snapshot, decide(plan, snapshot, policy, now), extras, now)
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "skip": "verbs:skip",
     "replace": "verbs:replace",
     "drop": "verbs:drop",
+    "stamp": "stamping:stamp",
     "abort": "verbs:abort",
     "approve": "verbs:approve",
     "finalize": "verbs:finalize",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from underway.cli.context import Context, echo, echo_json, pass_context, width
-from underway.errors import InputError, Refused
+from underway.errors import InputError, Refused, UsageError
 
 
 @click.command()
@@ -109,21 +109,24 @@ def diagnose(context: Context, run_id: str, hosts: tuple[str, ...], output: Path
 
 @click.command()
 @click.option("--run", "run_id", metavar="RUN", default="", help="Another run than the latest.")
+@click.option("--all", "every", is_flag=True, help="All runs, and what operators said between them.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_context
-def log(context: Context, run_id: str, as_json: bool) -> None:
+def log(context: Context, run_id: str, every: bool, as_json: bool) -> None:
     """Print what happened, when, by whom, and why."""
     import json
 
     from underway.core.model.base import canonical
     from underway.core.words import clean, moment
 
-    run = _run(context, run_id)
-    for entry in context.session.repository.events(run):
+    if every and run_id:
+        raise UsageError("--all and --run: give one of them")
+    for entry in context.session.repository.events(None if every else _run(context, run_id)):
         if as_json:
             echo(json.dumps(json.loads(canonical(entry))))
         else:
-            about = f"{clean(entry.action)}, " if entry.action else ""
+            about = f"run {clean(entry.run)}, " if every and entry.run else ""
+            about += f"{clean(entry.action)}, " if entry.action else ""
             echo(f"{moment(entry.at)}  {entry.kind:<13} {about}{clean(entry.actor)}: {clean(entry.text)}")
 
 

@@ -15,6 +15,7 @@ from underway.core.model.base import Value
 from underway.core.model.decision import Decision
 from underway.core.model.plan import Plan
 from underway.core.model.snapshot import Snapshot
+from underway.core.names import ordered
 from underway.core.notices import counted
 from underway.core.outlook import Busy, Dropped, Extras, Outlook, Replaced, Trouble, outlook
 
@@ -67,6 +68,7 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
     yield from _part("Held", [_hold(hold.host, hold.by, hold.reason, hold.at, now) for hold in found.held], width)
     yield from _part("Replaced", [replaced(row, now) for row in found.replaced], width)
     yield from _part("Dropped", [dropped(row, now) for row in found.dropped], width)
+    yield from _part("By hand", by_hand(plan, found.extras.by_hand), width)
     yield from _part("Not as in the plan", list(found.extras.registered.lines()), width)
     if run.state in ("running", "paused"):
         groups = [group for group in found.waiting if group.kind not in TOLD]
@@ -80,6 +82,21 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
         wide = min(max(len(command.line) for command in found.commands), width // 2)
         for command in found.commands:
             yield from words.fold(f"{command.line:<{wide}}  {command.why}", width, "  ", " " * (wide + 4))
+
+
+def by_hand(plan: Plan, there: Sequence[str]) -> list[str]:
+    """Who is on the release by an operator's word, and who of the roles that operators upgrade themselves is not."""
+    told = (
+        [f"{words.some(there, 8)}: on {plan.target} by an operator's word ('underway log --all' tells whose)"]
+        if there
+        else []
+    )
+    members = [name for name, host in plan.hosts.items() if host.role in plan.by_hand and name not in there]
+    awaited = ordered(name for name in members if plan.inputs.get(f"runs/{name}", plan.source) != plan.target)
+    if awaited:
+        say = f"underway stamp {awaited[0]} --release {plan.target} --reason ..."
+        told.append(f"{words.some(awaited, 8)}: left to operators, who say when it is done: '{say}'")
+    return told
 
 
 def head(plan: Plan) -> str:
@@ -250,6 +267,7 @@ def status_json(
         "held": [{"host": hold.host, "by": hold.by, "reason": hold.reason, "at": hold.at} for hold in found.held],
         "replaced": [plain(row) for row in found.replaced],
         "dropped": [plain(row) for row in found.dropped],
+        "by_hand": list(found.extras.by_hand),
         "unregistered": list(found.extras.registered.unregistered),
         "strangers": {
             "agents": list(found.extras.registered.agents),

@@ -66,7 +66,8 @@ class Extras:
     ``coordinator``: one is alive (None: not known). ``at_work``: the task of each host, from its journal. ``stats`` and
     ``outages`` are those of the ``Ledger``. ``progress``: as the coordinator last computed it; None: computed here, by
     ``policy`` where one is in force that is not the plan's. ``notices``: what tasks told operators so far.
-    ``registered``: who has spoken, and who should not have.
+    ``registered``: who has spoken, and who should not have. ``by_hand``: hosts that are on the run's release by an
+    operator's word.
     """
 
     coordinator: bool | None = None
@@ -78,6 +79,7 @@ class Extras:
     policy: Policy | None = None
     notices: Sequence[NoticeRow] = ()
     registered: Registered = Registered()
+    by_hand: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,13 @@ def refuse_later(run: RunRecord, known: Mapping[str, HostRecord]) -> None:
         there = record.release == run.target or run.target in record.services.values()
         if there and record.by_run not in ("", run.id) and record.at > run.started:
             later.setdefault(record.by_run, []).append(host)
+    stamped = ordered(name for name, record in known.items() if _is_stamped(record, run))
+    if stamped:
+        raise Refused(
+            f"{some(stamped)} {'runs' if len(stamped) == 1 else 'run'} {run.target} by an operator's word since run "
+            f"{run.id} began; nothing was changed (bring back by hand what was brought there so, then say it: "
+            f"underway stamp {stamped[0]} --release {run.source} --reason ...)"
+        )
     if later:
         newest = max(later, key=lambda name: max(known[host].at for host in later[name]))
         hosts = ordered(later[newest])
@@ -69,3 +76,14 @@ def refuse_later(run: RunRecord, known: Mapping[str, HostRecord]) -> None:
             f"{some(hosts)} {'was' if len(hosts) == 1 else 'were'} brought to {run.target} after run {run.id}, by run "
             f"{newest}; nothing was changed (the latest goes back first: underway --run {newest} rollback)"
         )
+
+
+def _is_stamped(record: HostRecord, run: RunRecord) -> bool:
+    """Whether an operator said, after ``run`` began, that a host runs what that run brings."""
+    return record.by_run == "" and record.release == run.target and record.at > run.started
+
+
+def by_hand(known: Mapping[str, HostRecord], plan: Plan) -> list[str]:
+    """Hosts of the plan that run its release by an operator's word."""
+    there = (name for name, record in known.items() if record.by_run == "" and record.release == plan.target)
+    return ordered(name for name in there if name in plan.hosts)

@@ -10,7 +10,7 @@ EventKind = Literal[
     "run-started", "run-resumed", "run-paused", "run-halted", "run-aborted", "run-done",
     "claimed", "started", "leg-done", "work-done", "done", "failed", "unknown", "stuck", "revoked", "skipped",
     "retry", "replaced", "again", "dropped", "enrolled", "hold", "release", "approve", "policy", "finalize", "rollback",
-    "unhealthy", "healthy", "outage-began", "outage-ended", "checks-waived", "note",
+    "unhealthy", "healthy", "outage-began", "outage-ended", "checks-waived", "stamped", "note",
 ]  # fmt: skip
 
 

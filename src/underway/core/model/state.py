@@ -183,7 +183,7 @@ class PolicyRecord(Value, frozen=True, kw_only=True):
 
 class HostRecord(Value, frozen=True, kw_only=True):
     """What is known of a host over runs: the release that it runs as a whole, and its ``services`` that run another one
-    (service -> release) where a run brought only some of them to it."""
+    (service -> release) where a run brought only some of them to it. ``by_run`` "": an operator said so (``stamp``)."""
 
     release: str
     by_run: str = ""
