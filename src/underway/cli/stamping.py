@@ -16,7 +16,7 @@ from underway.errors import UsageError
 @reason_wanted
 @pass_context
 def stamp(context: Context, hosts: tuple[str, ...], roles: tuple[str, ...], release: str, reason: str) -> None:
-    """Say that HOSTS run a release without a run having brought them there.
+    """Say that HOSTS run a release, brought there by hand.
 
     For what operators did by hand: with the playbooks of 'underway export', say. It looks at no host: it is your word,
     and the audit keeps it as yours. Plans, 'status' and what waits for these hosts go by it.
