@@ -86,14 +86,14 @@ def _lines(plan: Plan, snapshot: Snapshot, decision: Decision, found: Outlook, n
 
 def by_hand(plan: Plan, there: Sequence[str]) -> list[str]:
     """Who is on the release by an operator's word, and who of the roles that operators upgrade themselves is not."""
-    told = (
-        [f"{words.some(there, 8)}: on {plan.target} by an operator's word ('underway log --all' tells whose)"]
-        if there
-        else []
-    )
+    told = []
+    if there and plan.mode != "roll":
+        told.append(
+            f"{words.some(there, 8)}: on {plan.target} by an operator's word ('underway log --all' tells whose)"
+        )
     members = [name for name, host in plan.hosts.items() if host.role in plan.by_hand and name not in there]
     awaited = ordered(name for name in members if plan.inputs.get(f"runs/{name}", plan.source) != plan.target)
-    if awaited:
+    if awaited and plan.mode == "upgrade":
         say = f"underway stamp {awaited[0]} --release {plan.target} --reason ..."
         told.append(f"{words.some(awaited, 8)}: left to operators, who say when it is done: '{say}'")
     return told
