@@ -223,10 +223,11 @@ def _upgrade(told: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "| checks | before | after |"
     yield "|---|---|---|"
-    for suite, one in told["suites"].items():
+    suites = dict(_in_order(told["suites"]))  # the file that keeps them sorts them
+    for suite, one in suites.items():
         yield f"| {SUITES.get(suite, suite)} | {_numbers(one['before'])} | {_numbers(one['after'])} |"
     yield ""
-    other = [f"- `{id_}`: {how}" for one in told["suites"].values() for id_, how in one["compared"].items()]
+    other = [f"- `{id_}`: {how}" for one in suites.values() for id_, how in one["compared"].items()]
     yield "With another outcome after than before:" if other else "No test has another outcome after than before."
     yield ""
     yield from [*other, ""] if other else ()
@@ -261,6 +262,13 @@ def _persistent(told: Mapping[str, Any]) -> Iterator[str]:
         absent = {"outcome": "not run", "why": "not yet asked for when this was measured"}
         row = missed.get(id_, passed if id_ in told["passed"] else absent)
         yield f"| {name} | {row['outcome']} | {row['why']} |"
+
+
+def _in_order(suites: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Suites as the page has them, those that it does not know last."""
+    for suite in (*SUITES, *sorted(suites.keys() - SUITES.keys())):
+        if suite in suites:
+            yield suite, suites[suite]
 
 
 def _numbers(found: Mapping[str, int]) -> str:

@@ -142,7 +142,8 @@ def test_what_nova_s_own_tests_ask_of_a_server_is_listed_whole_and_with_reasons(
         {"id": ssh, "outcome": "skipped", "text": "Instance validation tests are disabled."},
     )
     found = Checked("x", "1", 1.0, {"tempest": cases}, {})
-    told = figures(found, found, [], checksfile.cannot()) | {"made": "today", "verdicts": []}
+    listed = {group: "the laboratory's Neutron is a stub that makes no security group"}
+    told = figures(found, found, [], listed) | {"made": "today", "verdicts": []}
     text = page({"tempest": "1", "upgrade": told})
     assert "| pause, unpause | passed |  |" in text
     assert "| shelve, unshelve | failed |  |" in text
