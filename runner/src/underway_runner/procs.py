@@ -101,7 +101,8 @@ def end_all(
 ) -> int:
     """Kill the processes that belong, and return once they are gone; how many there were.
 
-    Raises TimeoutError if one cannot be ended within PATIENCE.
+    All are stopped before the first is killed, the oldest first: a shell whose command is killed before it goes on to
+    its next one. Raises TimeoutError if one cannot be ended within PATIENCE.
     """
     deadline = time.monotonic() + PATIENCE
     seen: Set[int] = set()
@@ -111,11 +112,12 @@ def end_all(
         rest = belonging(directory, cut, leader, sessions, parents)
         if not rest:
             return len(seen)
-        for process in rest:
-            seen.add(process.pid)
-            if disk.started(process.pid) == process.start:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(process.pid, signal.SIGKILL)
+        seen.update(process.pid for process in rest)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for process in sorted(rest, key=lambda one: (one.start, one.pid)):
+                if disk.started(process.pid) == process.start:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(process.pid, number)
         if time.monotonic() > deadline:
             numbers = ", ".join(str(process.pid) for process in sorted(rest))
             raise TimeoutError(f"processes {numbers} of an interrupted pass do not end")
