@@ -28,6 +28,10 @@ GRID = 0.005
 """Probes with the same interval are spread over it in steps of five milliseconds: together they neither burst
 nor wake the process a thousand times a second."""
 
+LATE = 0.25
+"""Seconds after its time-out up to which a question is said to have timed out. Where it is seen later than that, this
+process did not run: the answer may have come meanwhile, and nobody looked."""
+
 _TIMEOUT = Answer(ok=False, error="timeout")
 
 
@@ -220,7 +224,9 @@ class Sampler:
             elif flight.sent + track.timeout <= now:
                 if flight.exchange is not None:
                     flight.exchange.abort()
-                flight.done(_TIMEOUT)  # takes it out of the row as well
+                late = now - flight.sent - track.timeout
+                why = Answer(ok=False, error=f"local: the prober was late by {late:.1f} s") if late > LATE else _TIMEOUT
+                flight.done(why)  # takes it out of the row as well
             else:
                 break
         track.timer = self._loop.call_at(flights[0].sent + track.timeout, self._expire, track) if flights else None

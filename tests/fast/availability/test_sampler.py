@@ -111,6 +111,15 @@ def test_a_stopped_prober_says_so_instead_of_asking_all_at_once() -> None:
     assert gap.why == "skipped 40: the prober was late"
 
 
+def test_a_question_that_was_open_while_the_prober_was_stopped_is_no_outage() -> None:
+    """Its answer needs more than one turn of the loop, and its time-out is over at the first."""
+    script = (probe(timeout=0.3), [Spell(1002.9, 1003.0, DOWN, delay=60)], 0.01)
+    found, _ = sample_for(10.0, script, kind=QuickFakeCheck, during=lambda loop: loop.call_later(3.0, loop.stall, 4.05))
+    assert account(found, {"vip": probe()}, 1010.0).outages == ()
+    late = [sample for sample in found if sample.error.startswith("local: the prober was late by ")]
+    assert [(sample.result, sample.due) for sample in late] == [("lost", pytest.approx(1002.91))]
+
+
 def test_probes_with_one_interval_are_spread_over_it() -> None:
     probes = [probe(f"p{n}") for n in range(10)]
     found, _ = sample_for(1.0, *[(p, (), 0.0) for p in probes])
